@@ -1,0 +1,1 @@
+"""Evalsuite: choose prompts and models with evidence."""

@@ -1,0 +1,11 @@
+from django.apps import AppConfig
+
+
+class EvalsuiteConfig(AppConfig):
+    """The ground's template tags and commands. It has no tables."""
+
+    name = "evalsuite"
+
+    def ready(self) -> None:
+        # Binds every @shared_task to our Celery application, in whatever process this is.
+        from evalsuite import celery  # noqa: F401

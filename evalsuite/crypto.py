@@ -1,0 +1,33 @@
+"""Secrets at rest: encrypted in the column, readable only by code that asks for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models
+
+
+def _cipher() -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in settings.FIELD_ENCRYPTION_KEYS])
+
+
+class EncryptedTextField(models.TextField):
+    """Text that is stored encrypted by the first of FIELD_ENCRYPTION_KEYS and read by any of them.
+
+    Raises ImproperlyConfigured when no key fits: a lost key must be noticed, not read as "no secret".
+    """
+
+    def get_prep_value(self, value: Any) -> Any:
+        text = super().get_prep_value(value)
+        return _cipher().encrypt(text.encode()).decode() if text else text
+
+    def from_db_value(self, value: str | None, *_: Any) -> str | None:
+        if not value:
+            return value
+        try:
+            return _cipher().decrypt(value.encode()).decode()
+        except InvalidToken as error:
+            raise ImproperlyConfigured("None of FIELD_ENCRYPTION_KEYS opens a stored secret.") from error

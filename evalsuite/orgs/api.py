@@ -1,0 +1,52 @@
+"""The base of every API view about an org: member or 404, permission or 403."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast
+
+from rest_framework.exceptions import NotAuthenticated
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from evalsuite.orgs.models import Org, User
+from evalsuite.orgs.permissions import Permission
+
+
+class NothingWithoutADeclaredPermission(BasePermission):
+    """The default for every DRF view: closed, unless the view says who may enter."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return False
+
+
+class OrgApiView(APIView):
+    """A view below `/orgs/{orgId}/`. Sets `self.org`; knows `self.user`.
+
+    `required_permission` is one permission for all methods, or one for each method.
+    """
+
+    required_permission: ClassVar[Permission | dict[str, Permission]]
+    permission_classes = ()  # checked in initial(), where a foreign org must come before a missing right
+    org: Org
+
+    @property
+    def user(self) -> User:
+        return cast(User, self.request.user)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if not request.user.is_authenticated:
+            raise NotAuthenticated
+        self.org = Org.objects.for_user(cast(User, request.user), kwargs["org_id"])
+        self.org.require(cast(User, request.user), self.permission_for(request.method or ""))
+
+    @classmethod
+    def permission_for(cls, method: str) -> Permission:
+        """The permission that this method needs. HEAD and OPTIONS need what GET needs."""
+        if isinstance(cls.required_permission, str):
+            return cls.required_permission
+        rules = cls.required_permission
+        if method in ("HEAD", "OPTIONS") and method not in rules:
+            return rules.get("GET") or next(iter(rules.values()))
+        return rules[method]

@@ -1,0 +1,54 @@
+"""The base of every console page about an org, and what the page's frame shows."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast
+
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.http import HttpRequest, HttpResponseBase
+from django.views import View
+
+from evalsuite.orgs.models import Org, User
+from evalsuite.orgs.permissions import Permission
+
+
+class OrgPage(LoginRequiredMixin, View):
+    """A view below `/app/orgs/{orgId}/`. Sets `self.org` and `self.permissions`.
+
+    `required_permission` is one permission for all methods, or one for each method.
+    """
+
+    required_permission: ClassVar[Permission | dict[str, Permission]]
+    org: Org
+    permissions: frozenset[Permission]
+
+    @property
+    def user(self) -> User:
+        return cast(User, self.request.user)
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            return self.handle_no_permission()
+        user = cast(User, request.user)
+        self.org = Org.objects.for_user(user, kwargs["org_id"])
+        request.org = self.org  # type: ignore[attr-defined]
+        if (request.method or "").lower() in self.http_method_names and hasattr(
+            self, (request.method or "").lower()
+        ):
+            self.org.require(user, self.permission_for(request.method or ""))
+        self.permissions = self.org.permissions_of(user)
+        return super().dispatch(request, *args, **kwargs)
+
+    @classmethod
+    def permission_for(cls, method: str) -> Permission:
+        if isinstance(cls.required_permission, str):
+            return cls.required_permission
+        return cls.required_permission["GET" if method in ("HEAD", "OPTIONS") else method]
+
+
+def console_context(request: HttpRequest) -> dict[str, Any]:
+    """For the frame of console pages: the org in view and the ones to switch to."""
+    org = getattr(request, "org", None)
+    if org is None:
+        return {}
+    return {"org": org, "orgs": Org.objects.visible_to(cast(User, request.user))[:50]}

@@ -1,0 +1,39 @@
+"""Every address of the product."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+
+from evalsuite import health
+from evalsuite.orgs import urls as orgs
+from experiments import urls as experiments
+from llm_routing import urls as llm_routing
+from playground import urls as playground
+
+api = [
+    *orgs.api_urlpatterns,
+    *llm_routing.api_urlpatterns,
+    *playground.api_urlpatterns,
+    *experiments.api_urlpatterns,
+]
+console = [
+    *orgs.console_urlpatterns,
+    *playground.console_urlpatterns,
+    *experiments.console_urlpatterns,
+]
+
+urlpatterns = [
+    path("api/v1/", include((api, "api"))),
+    path("app/", include((console, "console"))),
+    path("admin/", admin.site.urls),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.metrics, name="metrics"),
+    *orgs.account_urlpatterns,
+]
+
+handler400 = "evalsuite.web.bad_request"
+handler403 = "evalsuite.web.permission_denied"
+handler404 = "evalsuite.web.page_not_found"
+handler500 = "evalsuite.web.server_error"
