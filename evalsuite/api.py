@@ -1,4 +1,4 @@
-"""The ground of the JSON API: one error shape, bounded bodies, strict serializer fields."""
+"""The ground of the JSON API: one error shape, strict serializer fields."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from typing import Any
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.http import Http404
 from rest_framework import exceptions, serializers
-from rest_framework.parsers import JSONParser
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from evalsuite.errors import EvalsuiteError, InvalidBody, NotFound, TooLarge
-
-DEEPEST_JSON = 64
+from evalsuite.errors import EvalsuiteError, NotFound, TooLarge
 
 
 def error_response(error: EvalsuiteError) -> Response:
@@ -36,7 +33,9 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if isinstance(exc, Http404):
         return error_response(NotFound("resource"))
     if isinstance(exc, PermissionDenied):
-        return Response({"error": "FORBIDDEN", "details": {"message": str(exc) or "Not allowed."}}, status=403)
+        return Response(
+            {"error": "FORBIDDEN", "details": {"message": str(exc) or "Not allowed."}}, status=403
+        )
     if isinstance(exc, exceptions.APIException):
         set_rollback()
         return _drf_error(exc)
@@ -74,55 +73,6 @@ def _by_field(detail: Any) -> dict[str, Any]:
     if isinstance(detail, dict):
         return {"body" if name == "non_field_errors" else name: why for name, why in detail.items()}
     return {"body": detail}
-
-
-class BoundedJSONParser(JSONParser):
-    """JSON that is UTF-8, no deeper than 64 levels, without NaN, lone surrogates and NUL."""
-
-    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
-        try:
-            data = json.loads(stream.read().decode("utf-8"), parse_constant=_refuse_constant)
-        except RequestDataTooBig:
-            raise
-        except UnicodeDecodeError as error:
-            raise exceptions.ParseError("The body is not UTF-8.") from error
-        except RecursionError as error:
-            raise exceptions.ParseError(f"The JSON is nested deeper than {DEEPEST_JSON} levels.") from error
-        except ValueError as error:
-            raise exceptions.ParseError(f"The body is not valid JSON: {error}.") from error
-        require_storable(data)
-        return data
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-def require_storable(data: Any) -> None:
-    """Raises InvalidBody where the data is too deep, or holds text or numbers no database keeps."""
-    waiting: list[tuple[Any, int, str]] = [(data, 1, "")]
-    while waiting:
-        value, depth, path = waiting.pop()
-        name = path or "body"
-        if depth > DEEPEST_JSON:
-            raise InvalidBody({path.split(".")[0] or "body": [f"Nested deeper than {DEEPEST_JSON} levels."]})
-        if isinstance(value, str):
-            _require_clean_text(value, name)
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise InvalidBody({name: ["The number is too large."]})
-        elif isinstance(value, dict):
-            for key, inner in value.items():
-                _require_clean_text(key, name)
-                waiting.append((inner, depth + 1, f"{path}.{key}" if path else key))
-        elif isinstance(value, list):
-            waiting.extend((inner, depth + 1, f"{path}.{n}" if path else str(n)) for n, inner in enumerate(value))
-
-
-def _require_clean_text(text: str, name: str) -> None:
-    if "\0" in text:
-        raise InvalidBody({name: ["NUL characters are not allowed."]})
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidBody({name: ["Lone surrogates are not allowed."]})
 
 
 class StrictCharField(serializers.CharField):

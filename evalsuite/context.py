@@ -12,4 +12,6 @@ class RequestFacts:
     address: str | None = None
 
 
-current: ContextVar[RequestFacts] = ContextVar("evalsuite_request", default=RequestFacts())
+OUTSIDE_A_REQUEST = RequestFacts()
+
+current: ContextVar[RequestFacts] = ContextVar("evalsuite_request", default=OUTSIDE_A_REQUEST)

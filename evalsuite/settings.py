@@ -176,8 +176,8 @@ REST_FRAMEWORK = {
         "rest_framework_simplejwt.authentication.JWTAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["evalsuite.orgs.api.NothingWithoutADeclaredPermission"],
-    "DEFAULT_PARSER_CLASSES": ["evalsuite.api.BoundedJSONParser"],
+    "DEFAULT_PERMISSION_CLASSES": ["evalsuite.permissions.ClosedByDefault"],
+    "DEFAULT_PARSER_CLASSES": ["evalsuite.parsers.BoundedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "evalsuite.api.exception_handler",
@@ -242,7 +242,12 @@ SLOT_WAIT = env.float("SLOT_WAIT", default=60)  # how long a playground request 
 
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
-UNFOLD = {"SITE_TITLE": "Evalsuite", "SITE_HEADER": "Evalsuite", "SITE_SYMBOL": "science", "SHOW_HISTORY": True}
+UNFOLD = {
+    "SITE_TITLE": "Evalsuite",
+    "SITE_HEADER": "Evalsuite",
+    "SITE_SYMBOL": "science",
+    "SHOW_HISTORY": True,
+}
 
 LOGGING = {
     "version": 1,

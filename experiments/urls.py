@@ -4,4 +4,3 @@ from django.urls import URLPattern
 
 api_urlpatterns: list[URLPattern] = []
 console_urlpatterns: list[URLPattern] = []
-

@@ -124,7 +124,9 @@ class RegisteredModel(Row):
     digest = models.CharField(max_length=128, blank=True, help_text="SHA-256 of the weights, where told.")
     context_tokens = models.PositiveIntegerField(null=True, blank=True)
     num_ctx = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Context to load the model with; empty: 4096, or less where it has less."
+        null=True,
+        blank=True,
+        help_text="Context to load the model with; empty: 4096, or less where it has less.",
     )
     capabilities = models.JSONField(default=list, blank=True)
     details = models.JSONField(default=dict, blank=True)

@@ -52,7 +52,9 @@ class PlaygroundMessage(Row):
     input_tokens = models.PositiveIntegerField(null=True)
     output_tokens = models.PositiveIntegerField(null=True)
     stop_reason = models.CharField(max_length=64, blank=True)
-    error_code = models.CharField(max_length=64, blank=True, help_text="Why the answer is missing or cut off.")
+    error_code = models.CharField(
+        max_length=64, blank=True, help_text="Why the answer is missing or cut off."
+    )
     timings = models.JSONField(default=dict)
 
     class Meta:

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-api_urlpatterns: list[URLPattern] = []
+from playground import api
+
+api_urlpatterns: list[URLPattern] = [
+    path("orgs/<str:org_id>/playground/complete", api.CompleteView.as_view(), name="playground-complete"),
+    path("orgs/<str:org_id>/playground/stream", api.StreamView.as_view(), name="playground-stream"),
+]
 console_urlpatterns: list[URLPattern] = []
-

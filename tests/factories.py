@@ -25,7 +25,9 @@ def make_org(name: str | None = None) -> Org:
     return Org.objects.create(name=name or f"Org {number}", slug=f"org-{number}")
 
 
-def make_user(name: str | None = None, *, org: Org | None = None, role: str = "editor", **fields: Any) -> User:
+def make_user(
+    name: str | None = None, *, org: Org | None = None, role: str = "editor", **fields: Any
+) -> User:
     name = name or f"user{next(_numbers)}"
     user = User(username=name, **fields)
     user.set_password(PASSWORD)

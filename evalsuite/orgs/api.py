@@ -5,19 +5,11 @@ from __future__ import annotations
 from typing import Any, ClassVar, cast
 
 from rest_framework.exceptions import NotAuthenticated
-from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from evalsuite.orgs.models import Org, User
 from evalsuite.orgs.permissions import Permission
-
-
-class NothingWithoutADeclaredPermission(BasePermission):
-    """The default for every DRF view: closed, unless the view says who may enter."""
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        return False
 
 
 class OrgApiView(APIView):
@@ -32,14 +24,14 @@ class OrgApiView(APIView):
 
     @property
     def user(self) -> User:
-        return cast(User, self.request.user)
+        return cast("User", self.request.user)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if not request.user.is_authenticated:
             raise NotAuthenticated
-        self.org = Org.objects.for_user(cast(User, request.user), kwargs["org_id"])
-        self.org.require(cast(User, request.user), self.permission_for(request.method or ""))
+        self.org = Org.objects.for_user(cast("User", request.user), kwargs["org_id"])
+        self.org.require(cast("User", request.user), self.permission_for(request.method or ""))
 
     @classmethod
     def permission_for(cls, method: str) -> Permission:

@@ -24,12 +24,12 @@ class OrgPage(LoginRequiredMixin, View):
 
     @property
     def user(self) -> User:
-        return cast(User, self.request.user)
+        return cast("User", self.request.user)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request.user.is_authenticated:
             return self.handle_no_permission()
-        user = cast(User, request.user)
+        user = cast("User", request.user)
         self.org = Org.objects.for_user(user, kwargs["org_id"])
         request.org = self.org  # type: ignore[attr-defined]
         if (request.method or "").lower() in self.http_method_names and hasattr(
@@ -51,4 +51,4 @@ def console_context(request: HttpRequest) -> dict[str, Any]:
     org = getattr(request, "org", None)
     if org is None:
         return {}
-    return {"org": org, "orgs": Org.objects.visible_to(cast(User, request.user))[:50]}
+    return {"org": org, "orgs": Org.objects.visible_to(cast("User", request.user))[:50]}

@@ -109,7 +109,9 @@ class ExperimentRun(Row):
     max_tokens = models.PositiveIntegerField(null=True)
     parameters = models.JSONField(default=dict)
     messages = models.JSONField(default=list)
-    snapshot = models.JSONField(default=dict, help_text="Names and versions of what the messages were made of.")
+    snapshot = models.JSONField(
+        default=dict, help_text="Names and versions of what the messages were made of."
+    )
 
     output = models.TextField(blank=True, default="")
     thinking = models.TextField(blank=True, default="")
@@ -130,6 +132,7 @@ class ExperimentRun(Row):
     cold_start = models.BooleanField(default=False)
     may_be_cut = models.BooleanField(default=False)
 
+    evaluation_notes = models.JSONField(default=dict, help_text="By evaluator: why it gave no score.")
     thumbs_up = models.BooleanField(null=True)
     feedback_note = models.TextField(null=True, blank=True)
     started_at = models.DateTimeField(null=True)

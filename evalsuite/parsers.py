@@ -1,0 +1,66 @@
+"""Reading JSON that strangers send. Apart from `api`, since DRF loads it while it loads its own views."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from django.core.exceptions import RequestDataTooBig
+from rest_framework import exceptions
+from rest_framework.parsers import JSONParser
+
+from evalsuite.errors import InvalidBody
+
+DEEPEST_JSON = 64
+
+
+class BoundedJSONParser(JSONParser):
+    """JSON that is UTF-8, no deeper than 64 levels, without NaN, lone surrogates and NUL."""
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        try:
+            data = json.loads(stream.read().decode("utf-8"), parse_constant=_refuse_constant)
+        except RequestDataTooBig:
+            raise
+        except UnicodeDecodeError as error:
+            raise exceptions.ParseError("The body is not UTF-8.") from error
+        except RecursionError as error:
+            raise exceptions.ParseError(f"The JSON is nested deeper than {DEEPEST_JSON} levels.") from error
+        except ValueError as error:
+            raise exceptions.ParseError(f"The body is not valid JSON: {error}.") from error
+        require_storable(data)
+        return data
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def require_storable(data: Any) -> None:
+    """Raises InvalidBody where the data is too deep, or holds text or numbers no database keeps."""
+    waiting: list[tuple[Any, int, str]] = [(data, 1, "")]
+    while waiting:
+        value, depth, path = waiting.pop()
+        name = path or "body"
+        if depth > DEEPEST_JSON:
+            raise InvalidBody({path.split(".")[0] or "body": [f"Nested deeper than {DEEPEST_JSON} levels."]})
+        if isinstance(value, str):
+            _require_clean_text(value, name)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise InvalidBody({name: ["The number is too large."]})
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                _require_clean_text(key, name)
+                waiting.append((inner, depth + 1, f"{path}.{key}" if path else key))
+        elif isinstance(value, list):
+            waiting.extend(
+                (inner, depth + 1, f"{path}.{n}" if path else str(n)) for n, inner in enumerate(value)
+            )
+
+
+def _require_clean_text(text: str, name: str) -> None:
+    if "\0" in text:
+        raise InvalidBody({name: ["NUL characters are not allowed."]})
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidBody({name: ["Lone surrogates are not allowed."]})
