@@ -218,11 +218,13 @@ CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_PUBLISH_RETRY = False  # a permit that is not published is handed out by the sweeper
-CELERY_BROKER_TRANSPORT_OPTIONS = (
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, object] = (
     {"polling_interval": 0.02}
     if EMBEDDED_BROKER
     else {"socket_timeout": 5, "socket_connect_timeout": 3, "retry_on_timeout": False, "max_retries": 0}
 )
+if prefix := env.str("BROKER_KEY_PREFIX", default=""):  # several installations on one Redis
+    CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"] = prefix
 # Slots are counted in Redis where there is one, and in the database otherwise.
 REDIS_URL = env.str("REDIS_URL", default="" if not BROKER_URL.startswith("redis") else BROKER_URL)
 

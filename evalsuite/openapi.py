@@ -1,0 +1,70 @@
+"""Words for the API's document: envelopes, pages, and the errors that a route may answer with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
+from rest_framework import serializers
+
+from evalsuite.pagination import NewestFirst
+
+MEANINGS = {
+    400: "`INVALID_BODY`: details name each field.",
+    401: "`UNAUTHENTICATED`: no valid token or session.",
+    403: "`FORBIDDEN`: details name the permission that is missing.",
+    404: "`..._NOT_FOUND`: no such object, or none of this organisation's.",
+    406: "`NOT_ACCEPTABLE`: the answer is JSON and nothing else.",
+    409: "`CONFLICT`: the state of the object, or of another, forbids it.",
+    413: "`TOO_LARGE`: the body is larger than the server takes.",
+    415: "`UNSUPPORTED_MEDIA_TYPE`: the body must be JSON.",
+    429: "`RATE_LIMITED` or `QUOTA_EXCEEDED`: `Retry-After` tells when to come back.",
+    502: "`PROVIDER_ERROR`: the provider answered with something that is no answer.",
+    503: "`PROVIDER_UNAVAILABLE`: the provider cannot be reached or is overloaded.",
+    504: "`PROVIDER_TIMEOUT`: the provider took too long.",
+}
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """The one shape of every error."""
+
+    error = serializers.CharField(help_text="A code that programs may rely on.")
+    details = serializers.DictField(help_text="By field for `INVALID_BODY`, else a `message` and facts.")
+
+
+def errors(*statuses: int) -> dict[int, OpenApiResponse]:
+    """The declared error answers of a route, for `extend_schema(responses={200: ..., **errors(...)})`."""
+    return {status: OpenApiResponse(ErrorSerializer, MEANINGS[status]) for status in statuses}
+
+
+def envelope(key: str, answer: type[serializers.BaseSerializer[Any]]) -> Any:
+    """`{KEY: object}`."""
+    return inline_serializer(f"{_noun(answer)}Answer", {key: answer()})
+
+
+def page_of(key: str, answer: type[serializers.BaseSerializer[Any]]) -> Any:
+    """`{KEY: [objects], "next": address or null}`."""
+    following = serializers.URLField(allow_null=True, help_text="The address of the next page.")
+    return inline_serializer(f"{_noun(answer)}Page", {key: answer(many=True), "next": following})
+
+
+def _noun(answer: type[serializers.BaseSerializer[Any]]) -> str:
+    return answer.__name__.removesuffix("Serializer")
+
+
+OK = inline_serializer("Ok", {"ok": serializers.BooleanField()})
+
+PAGE_PARAMETERS: Sequence[OpenApiParameter] = (
+    OpenApiParameter(
+        "limit",
+        {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": NewestFirst.max_page_size,
+            "default": NewestFirst.page_size,
+        },
+        description="Rows of a page.",
+    ),
+    OpenApiParameter("cursor", str, description="Where a page begins; taken from `next`."),
+)

@@ -1,0 +1,104 @@
+"""Workers for tests of the engine: one inside this process, or real ones of their own on Redis."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import contextmanager
+
+import pytest
+import redis
+from celery import current_app
+from django.db import connections
+
+from evalsuite.env import ROOT
+from experiments.worker import EmbeddedWorker
+from llm_routing import slots
+
+REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
+
+
+@pytest.fixture
+def embedded_worker(transactional_db, settings):
+    """The Celery worker of the serve process: threads and the in-memory broker."""
+    settings.SWEEP_EVERY = 0.2
+    current_app.control.purge()
+    with EmbeddedWorker() as worker:
+        yield worker
+
+
+@pytest.fixture
+def redis_broker(settings):
+    """Publish to Redis, under a key prefix of this test's own."""
+    try:
+        redis.Redis.from_url(REDIS_URL).ping()
+    except redis.RedisError:
+        pytest.skip(f"no Redis at {REDIS_URL}")
+    conf = current_app.conf
+    before = (conf.broker_url, conf.broker_transport_options)
+    prefix = f"test-{uuid.uuid4().hex}:"
+    conf.broker_url = REDIS_URL
+    conf.broker_transport_options = {"global_keyprefix": prefix}
+    current_app.pool.force_close_all()
+    current_app._pool = None
+    settings.REDIS_URL = REDIS_URL
+    slots.store.cache_clear()
+    yield prefix
+    current_app.pool.force_close_all()
+    current_app._pool = None
+    conf.broker_url, conf.broker_transport_options = before
+    slots.store.cache_clear()
+
+
+@contextmanager
+def worker_process(prefix: str, *, pool: str = "threads", **env: str):
+    """`celery worker` in a process of its own, on this test's database and on Redis."""
+    database = connections["default"].settings_dict
+    if "sqlite" in database["ENGINE"]:
+        url = f"sqlite:///{database['NAME']}"
+    else:
+        at = f"{database['HOST'] or '127.0.0.1'}:{database['PORT'] or 5432}"
+        url = f"postgres://{database['USER']}:{database['PASSWORD']}@{at}/{database['NAME']}"
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "evalsuite",
+            "worker",
+            f"--pool={pool}",
+            "-c",
+            "4",
+            "-l",
+            "WARNING",
+        ],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "DATABASE_URL": url,
+            "BROKER_URL": REDIS_URL,
+            "BROKER_KEY_PREFIX": prefix,
+            "SWEEP_EVERY": "0.3",
+            "CELL_LEASE": "3",
+            **env,
+        },
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def wait_for(condition, *, timeout_s: float = 20.0):
+    """Look again and again until the condition holds; its value is returned."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError("did not happen in time")
