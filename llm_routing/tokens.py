@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
 
 from llm_routing.types import Message
 
-CHARACTERS_PER_TOKEN = 8
+LONGEST_WORD = 16  # letters that one token may hold
+DENSEST_SCRIPT = 4  # letters of a script without spaces that one token may hold
+CERTAINTY = 0.9
+_WORD = re.compile(r"[^\W\d_]+")
+_FIRST_WIDE = "\u0e00"  # from Thai on, most scripts put no spaces between words
 
 
 def least_tokens(messages: Iterable[Message]) -> int:
-    """A number of tokens that the prompt has at least.
+    """A number of tokens that the prompt hardly has fewer of, and usually has a third more.
 
-    Common tokenizers need about four characters of prose for a token, and fewer of anything else.
-    Half of that density leaves room for every vocabulary: a server that counts fewer has cut.
+    Tokenizers split at the edges of words, so that a word is one token or more: rows of words are
+    counted. Digits, punctuation and blanks are not, since a single token can hold a long run of them,
+    nor is what the chat template adds. A tenth is left off for vocabularies with tokens of two words:
+    a mark that is sometimes missing does less harm than one that nobody believes.
     """
-    return sum(len(" ".join(message.content.split())) for message in messages) // CHARACTERS_PER_TOKEN
+    words = (match.group() for message in messages for match in _WORD.finditer(message.content))
+    return math.floor(sum(map(_least, words)) * CERTAINTY)
+
+
+def _least(word: str) -> int:
+    most = DENSEST_SCRIPT if word[0] >= _FIRST_WIDE else LONGEST_WORD
+    return math.ceil(len(word) / most)

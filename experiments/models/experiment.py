@@ -104,6 +104,7 @@ class ExperimentInput(Row):
         ordering = ["id"]
         verbose_name = "input"
         constraints = [models.UniqueConstraint(fields=["experiment", "key"], name="one_input_per_key")]
+        indexes = [models.Index(fields=["experiment", "-id"])]
 
     def __str__(self) -> str:
         return self.key

@@ -9,7 +9,8 @@ from typing import Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Count, Q
+from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 
 from evalsuite.models import Row
 from evalsuite.orgs.querysets import OrgScopedQuerySet
@@ -21,10 +22,17 @@ class BatchQuerySet(OrgScopedQuerySet["Batch"]):
     org_path = "experiment__org"
 
     def with_progress(self) -> Self:
-        """Annotate the number of cells in each state, as `queued`, `running`, ... (ints)."""
-        return self.annotate(
-            **{state.value: Count("runs", filter=Q(runs__state=state)) for state in ExperimentRun.State}
-        )
+        """Annotate the number of cells in each state, as `queued`, `running`, ... (ints).
+
+        By subqueries, so that a page of batches counts the cells of its own batches only.
+        """
+        return self.annotate(**{state.value: _cells_in(state) for state in ExperimentRun.State})
+
+
+def _cells_in(state: ExperimentRun.State) -> Coalesce:
+    cells = ExperimentRun.objects.filter(batch=OuterRef("pk"), state=state).order_by()
+    counted = cells.values("batch").annotate(n=Count("pk")).values("n")
+    return Coalesce(Subquery(counted, output_field=models.IntegerField()), 0)
 
 
 class Batch(Row):

@@ -89,7 +89,8 @@ def drain(batch_id: UUID) -> Drain:
                 break
             crew.settle(IDLE_S)
         crew.finish()
-    finish_if_done(batch_id)
+    if not finish_if_done(batch_id):
+        ask_for_permits(batch_id)
     return Drain.MORE_TO_DO if more else Drain.NOTHING_TO_CLAIM
 
 
@@ -195,6 +196,14 @@ class Crew:
                 log.warning("a heartbeat of batch %s failed", self.batch.pk, exc_info=True)
             finally:
                 connections.close_all()
+
+
+def ask_for_permits(batch_id: UUID) -> None:
+    """Let the sweeper hand out permits as soon as the first cell that waits for its pause is ready."""
+    queued = ExperimentRun.objects.filter(batch=batch_id, state=STATE.QUEUED)
+    earliest = queued.aggregate(earliest=Min("not_before"))["earliest"]
+    if earliest is not None:
+        Batch.objects.filter(pk=batch_id).update(permits_due_at=earliest)
 
 
 def claimable(batch_id: UUID) -> QuerySet[ExperimentRun]:

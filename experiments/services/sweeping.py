@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from evalsuite.clock import in_seconds
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 CRASHES_TO_FAIL = 3
 AT_ONCE = 1_000
 TURN = "sweep"
+DUE = Q(permits_due_at=None) | Q(permits_due_at__lte=Now())
 
 
 def sweep_in_turn() -> bool:
@@ -38,19 +39,15 @@ def sweep() -> None:
         execution.finish_if_done(batch_id)
     for batch in Batch.objects.filter(finished_at=None).exclude(state=Batch.State.PAUSED):
         execution.finish_if_done(batch.pk)
-    for batch in _without_permits():
+    for batch in Batch.objects.filter(DUE, Exists(_ready_cells()), state=Batch.State.RUNNING):
         # Whoever moves the time on hands the permits out; a second sweeper finds it moved.
-        moved = Batch.objects.filter(pk=batch.pk, permits_due_at=batch.permits_due_at).update(
-            permits_due_at=in_seconds(permits.GRACE_S)
-        )
+        moved = Batch.objects.filter(DUE, pk=batch.pk).update(permits_due_at=in_seconds(permits.GRACE_S))
         if moved:
             permits.hand_out(batch.pk, parallel=batch.parallel)
 
 
-def _without_permits() -> list[Batch]:
-    ready = execution.claimable(OuterRef("pk"))  # type: ignore[arg-type]
-    due = Q(permits_due_at=None) | Q(permits_due_at__lte=Now())
-    return list(Batch.objects.filter(due, Exists(ready), state=Batch.State.RUNNING))
+def _ready_cells() -> QuerySet[ExperimentRun]:
+    return execution.claimable(OuterRef("pk"))  # type: ignore[arg-type]
 
 
 def take_back_expired() -> set[UUID]:

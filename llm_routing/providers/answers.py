@@ -1,36 +1,30 @@
-"""What all providers do with what comes back: clean it, collect it, check it, name its errors."""
+"""What all providers do with an answer: read it, clean it, collect it, check it."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
+import re2
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
-from llm_routing.errors import (
-    AnswerTooLarge,
-    BadProviderRequest,
-    BrokenStream,
-    InvalidAnswer,
-    PromptTooLong,
-    ProviderError,
-    ProviderOverloaded,
-    ProviderUnavailable,
-)
-from llm_routing.types import Delta, JsonFormat
+from llm_routing.errors import AnswerTooLarge, BadProviderRequest, BrokenStream, InvalidAnswer
+from llm_routing.types import Completion, Delta, JsonFormat
 
 MOST_TOKENS = 2_000_000_000  # a larger count is a lie, and fits no column
-LONGEST_MESSAGE = 500  # characters of a server's error text that we pass on
+MOST_BYTES = 2**53  # of weights; larger ones are no exact number in JSON
+LONGEST_MS = 86_400_000.0
+DEEPEST_JSON = 64
+LONGEST_REASON = 500  # characters of a validator's words that we pass on
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-_TOO_LONG = re.compile(
-    r"exceeds? the (available |model'?s? )?(maximum )?context|context (size|length|window)|prompt is too long"
-    r"|input (is )?too long|too many tokens|longer than the context",
-    re.IGNORECASE,
-)
-_TOKEN_COUNT = re.compile(r"(\d[\d,]*) tokens", re.IGNORECASE)
 
 
 def clean(text: Any) -> str:
@@ -38,29 +32,68 @@ def clean(text: Any) -> str:
     return _UNSTORABLE.sub("\ufffd", text) if isinstance(text, str) else ""
 
 
-def count(value: Any) -> int | None:
-    """A token count, or None for anything that cannot be one."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+def clean_json(value: Any, room: int = DEEPEST_JSON) -> Any:
+    """The same for all texts of a JSON value; NaN and infinities become None. Raises BrokenStream."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict | list) and room == 0:
+        raise BrokenStream("The server sent JSON that is nested too deeply.")
+    if isinstance(value, dict):
+        return {clean(key): clean_json(item, room - 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [clean_json(item, room - 1) for item in value]
+    return value
+
+
+def count(value: Any, most: int = MOST_TOKENS) -> int | None:
+    """A count of tokens, or of what else; None for anything that cannot be one."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
         return None
-    return int(value) if 0 <= value <= MOST_TOKENS else None
+    return int(value)
 
 
 def milliseconds(value: Any, per_ms: float = 1) -> float | None:
     """A duration in units of which `per_ms` make a millisecond; None for anything impossible."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value / per_ms if 0 <= value / per_ms < 86_400_000 else None
+    return value / per_ms if 0 <= value <= LONGEST_MS * per_ms else None
 
 
 def parsed(line: str) -> dict[str, Any]:
     """One JSON object of a stream. Raises BrokenStream."""
     try:
-        value = json.loads(line)
+        value = json.loads(line, strict=False)
     except (ValueError, RecursionError) as error:
         raise BrokenStream("The server sent a line that is no JSON.") from error
     if not isinstance(value, dict):
         raise BrokenStream("The server sent a line that is no JSON object.")
     return value
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """What should be an object of a server's JSON; empty where it is something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def mappings(value: Any) -> list[dict[str, Any]]:
+    """The objects of what should be a list of objects."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def tool_call(call_id: Any, name: Any, arguments: Any) -> Mapping[str, Any]:
+    """One tool call in the shape that all providers share: {"id", "function": {"name", "arguments"}}.
+
+    The arguments are an object; where a server sent text that is no JSON, that text.
+    """
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):
+            arguments = clean(arguments)
+    function = {"name": clean(name), "arguments": clean_json(arguments)}
+    return {"id": clean(call_id) or None, "function": function}
 
 
 class Collected:
@@ -76,12 +109,16 @@ class Collected:
         delta = Delta(clean(content), clean(thinking))
         if not delta.content and not delta.thinking:
             return None
-        self._room -= len(delta.content) + len(delta.thinking)
-        if self._room < 0:
-            raise AnswerTooLarge("The model wrote more than we are willing to hold.")
+        self.spend(len(delta.content) + len(delta.thinking))
         self._content.append(delta.content)
         self._thinking.append(delta.thinking)
         return delta
+
+    def spend(self, characters: int) -> None:
+        """Room that something beside the text takes, such as a tool call."""
+        self._room -= characters
+        if self._room < 0:
+            raise AnswerTooLarge("The model wrote more than we are willing to hold.")
 
     @property
     def content(self) -> str:
@@ -92,61 +129,61 @@ class Collected:
         return "".join(self._thinking)
 
 
-def require_format(content: str, wanted: JsonFormat | None) -> None:
-    """Raises InvalidAnswer where JSON, or a certain shape of it, was asked for and did not come."""
-    if wanted is None:
+def require_usable_format(wanted: JsonFormat | None) -> None:
+    """Raises BadProviderRequest where no answer could be checked against this schema."""
+    if not isinstance(wanted, Mapping):
         return
+    if "patternProperties" in json.dumps(wanted, default=str):
+        # The validator would run such patterns by `re`, where one of them can stop a worker for good.
+        raise BadProviderRequest("patternProperties cannot be used in the schema of an answer.")
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise InvalidAnswer(f"The answer is no valid JSON: {error}.") from error
-    if isinstance(wanted, Mapping):
-        problem = next(iter(jsonschema.Draft202012Validator(dict(wanted)).iter_errors(value)), None)
-        if problem is not None:
-            raise InvalidAnswer(f"The answer does not fit the schema: {problem.message[:LONGEST_MESSAGE]}")
+        Draft202012Validator.check_schema(dict(wanted))
+    except (SchemaError, RecursionError) as error:
+        reason = getattr(error, "message", "it is nested too deeply")
+        raise BadProviderRequest(f"The JSON schema is not valid: {reason[:LONGEST_REASON]}") from None
 
 
-def error_text(error: Any) -> tuple[str, Mapping[str, Any]]:
-    """The innermost message of a server's error, and the object that it stood in.
+def checked(completion: Completion, wanted: JsonFormat | None) -> Completion:
+    """The same completion. Raises InvalidAnswer where JSON was asked for and did not come.
 
-    Servers wrap each other's errors, as objects and as JSON inside a text.
+    An answer that calls tools is no answer in words yet, and passes.
     """
-    facts: Mapping[str, Any] = {}
-    for _ in range(5):
-        if isinstance(error, str) and error.lstrip().startswith("{"):
-            try:
-                error = json.loads(error)
-            except (ValueError, RecursionError):
-                break
-        elif isinstance(error, Mapping):
-            facts = error
-            error = error.get("error") or error.get("message") or error.get("detail") or ""
-        else:
-            break
-    return clean(error if isinstance(error, str) else str(error))[:LONGEST_MESSAGE].strip(), facts
+    if wanted is None or completion.stop_reason == "tool_calls":
+        return completion
+    try:
+        value = json.loads(completion.content)
+    except (ValueError, RecursionError) as error:
+        cut = "it was cut at its token limit" if completion.stop_reason == "length" else str(error)
+        raise InvalidAnswer(f"The answer is no valid JSON: {cut}.", completion=completion) from None
+    if isinstance(wanted, Mapping) and (problem := _misfit(value, wanted)):
+        raise InvalidAnswer(f"The answer does not fit the schema: {problem}", completion=completion)
+    return completion
 
 
-def too_long(text: str, facts: Mapping[str, Any]) -> PromptTooLong | None:
-    """PromptTooLong where that is what the server's error says, with the numbers where it has them."""
-    if facts.get("type") != "exceed_context_size_error" and not _TOO_LONG.search(text):
-        return None
-    prompt, context = count(facts.get("n_prompt_tokens")), count(facts.get("n_ctx"))
-    if prompt is None and len(numbers := _TOKEN_COUNT.findall(text)) >= 2:
-        prompt, context = (int(number.replace(",", "")) for number in numbers[:2])
-    return PromptTooLong(prompt_tokens=prompt, context_tokens=context)
+def with_tool_calls(completion: Completion, tool_calls: tuple[Mapping[str, Any], ...]) -> Completion:
+    """Servers differ in the stop reason beside tool calls; ours says so always."""
+    if not tool_calls:
+        return completion
+    reason = "length" if completion.stop_reason == "length" else "tool_calls"
+    return replace(completion, tool_calls=tool_calls, stop_reason=reason)
 
 
-def status_error(status: int, text: str, retry_after: float | None) -> ProviderError:
-    """What an error status of a server means, apart from what its text may tell more exactly."""
-    said = f": {text}" if text else "."
-    if status == 429:
-        return ProviderOverloaded(f"The server is overloaded{said}", retry_after=retry_after)
-    if status in (408, 502, 503, 504):
-        return ProviderUnavailable(f"The server cannot answer now ({status}){said}", retry_after=retry_after)
-    if status in (401, 403):
-        return BadProviderRequest(f"The server refuses our key or our request ({status}){said}")
-    if 300 <= status < 400:
-        return BadProviderRequest(f"The server redirects ({status}); give its final address.")
-    if 400 <= status < 500:
-        return BadProviderRequest(f"The server refuses the request ({status}){said}")
-    return ProviderError(f"The server failed ({status}){said}", retry_after=retry_after)
+def _misfit(value: Any, schema: Mapping[str, Any]) -> str | None:
+    # An empty registry: a `$ref` to another address must not make us fetch it.
+    validator = _Validator(dict(schema), registry=Registry())
+    try:
+        problem = next(validator.iter_errors(value), None)
+    except (Unresolvable, RecursionError, re2.error) as error:
+        raise BadProviderRequest(f"The JSON schema cannot be used: {str(error)[:LONGEST_REASON]}") from None
+    return None if problem is None else problem.message[:LONGEST_REASON]
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator[ValidationError]:
+    """RE2 in place of `re`: its time is bounded, whatever pattern a user wrote."""
+    if validator.is_type(instance, "string") and not re2.search(pattern, instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+_Validator: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator, {"pattern": _pattern}
+)

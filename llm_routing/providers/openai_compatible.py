@@ -2,57 +2,85 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llm_routing.errors import BrokenStream, ModelNotFound, ProviderError
+from llm_routing.errors import BrokenStream, ProviderError
 from llm_routing.providers import answers
 from llm_routing.providers.base import Provider
+from llm_routing.providers.refusals import explain_in_answer, require_ok
 from llm_routing.providers.transport import CallHandle, Exchange
 from llm_routing.tokens import least_tokens
 from llm_routing.types import Completion, CompletionRequest, Delta, Limits, ModelInfo, Timings
 
+MOST_TOOL_CALLS = 256
+_VERSION_AT_END = re.compile(r"/v\d+$")
+
 
 class OpenAICompatibleProvider(Provider):
-    """POST /v1/chat/completions, always streamed. The base URL may end in /v1 or not."""
+    """POST /v1/chat/completions, always streamed. The base URL may end in /v1 or not.
+
+    These servers cannot be told to refuse a prompt that does not fit; `may_be_cut` marks an answer
+    whose prompt had fewer tokens at the server than it can have had.
+    """
 
     def stream(
         self, request: CompletionRequest, *, limits: Limits, handle: CallHandle | None = None
     ) -> Iterator[Delta | Completion]:
+        answers.require_usable_format(request.parameters.format)
         answer = _Answer(limits)
         path = self._path("/chat/completions")
         with self.transport.open("POST", path, _body(request), limits=limits, handle=handle) as exchange:
-            _require_ok(exchange, request.model)
-            for line in exchange.lines():
-                data = line.removeprefix("data:").strip()
-                if not line.startswith("data:") or not data:
-                    continue
-                if data == "[DONE]":
-                    break
-                delta = answer.add(answers.parsed(data), request.model)
-                if delta is not None:
-                    answer.first_token_ms = answer.first_token_ms or exchange.elapsed_ms()
-                    exchange.writing = True
+            require_ok(exchange, model=request.model)
+            for chunk in _chunks(exchange):
+                if chunk.get("error"):
+                    raise explain_in_answer(chunk, model=request.model)
+                if (delta := answer.add(chunk, exchange)) is not None:
                     yield delta
-            else:
-                # Some servers leave [DONE] out; a reason to stop tells as well that nothing is missing.
-                if answer.stop_reason is None:
-                    raise BrokenStream("The answer ended before the server said that it was complete.")
             completion = answer.completion(request, exchange)
-        if not completion.tool_calls:
-            answers.require_format(completion.content, request.parameters.format)
-        yield completion
+        yield answers.checked(completion, request.parameters.format)
 
     def list_models(self, *, limits: Limits) -> list[ModelInfo]:
-        status, listed = self.transport.get_json(self._path("/models"), limits=limits)
-        models = listed.get("data") if isinstance(listed, dict) else None
-        if status != 200 or not isinstance(models, list):
-            raise ProviderError(f"The server does not list its models ({status}). Is the address right?")
-        return [_model_info(model) for model in models if isinstance(model, dict) and model.get("id")]
+        with self.transport.open("GET", self._path("/models"), limits=limits) as exchange:
+            require_ok(exchange)
+            listed = answers.mapping(exchange.json()).get("data")
+        if not isinstance(listed, list):
+            raise ProviderError("The server does not list its models. Is its address right?")
+        return [_model_info(model) for model in answers.mappings(listed) if answers.clean(model.get("id"))]
 
     def _path(self, path: str) -> str:
-        return path if self.transport.base_url.endswith("/v1") else f"/v1{path}"
+        return path if _VERSION_AT_END.search(self.transport.base_url) else f"/v1{path}"
+
+
+def _chunks(exchange: Exchange) -> Iterator[Mapping[str, Any]]:
+    """The JSON objects of an event stream; of a server that does not stream, its only one.
+
+    Raises BrokenStream where the stream ended neither with [DONE] nor with a reason to stop.
+    """
+    if exchange.content_type == "application/json":
+        whole = answers.mapping(exchange.json())
+        if not _choice(whole) and not whole.get("error"):
+            raise BrokenStream("The server sent an answer that has nothing in it.")
+        yield whole
+        return
+    stopped = False
+    for line in exchange.lines():
+        field, _, value = line.partition(":")
+        data = value.strip()
+        if field not in ("data", "error") or not data:
+            continue  # names and numbers of events
+        if data == "[DONE]":
+            return
+        chunk = answers.parsed(data)
+        stopped = stopped or bool(_choice(chunk).get("finish_reason"))
+        yield {"error": chunk} if field == "error" else chunk
+    if not stopped:
+        raise BrokenStream("The answer ended before the server said that it was complete.")
+
+
+def _choice(chunk: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next(iter(answers.mappings(chunk.get("choices"))), {})
 
 
 class _Answer:
@@ -60,54 +88,61 @@ class _Answer:
 
     def __init__(self, limits: Limits) -> None:
         self._collected = answers.Collected(limits.answer_chars)
-        self._tool_calls: dict[int, dict[str, Any]] = {}
+        self._tool_calls: dict[int, dict[str, str]] = {}
         self._usage: Mapping[str, Any] = {}
         self._timings: Mapping[str, Any] = {}
-        self.stop_reason: str | None = None
-        self.first_token_ms: float | None = None
+        self._stop_reason: str | None = None
+        self._first_token_ms: float | None = None
 
-    def add(self, chunk: Mapping[str, Any], model: str) -> Delta | None:
-        if chunk.get("error"):
-            raise _error(500, chunk["error"], model)
-        self._usage = chunk.get("usage") or self._usage
-        self._timings = chunk.get("timings") or self._timings
-        choices = chunk.get("choices") or [{}]
-        choice = choices[0] if isinstance(choices[0], dict) else {}
-        self.stop_reason = answers.clean(choice.get("finish_reason")) or self.stop_reason
-        delta = choice.get("delta") or {}
-        for part in delta.get("tool_calls") or ():
-            self._add_tool_call(part)
-        return self._collected.add(delta.get("content"), delta.get("reasoning_content"))
+    def add(self, chunk: Mapping[str, Any], exchange: Exchange) -> Delta | None:
+        self._usage = answers.mapping(chunk.get("usage")) or self._usage
+        self._timings = answers.mapping(chunk.get("timings")) or self._timings
+        choice = _choice(chunk)
+        self._stop_reason = answers.clean(choice.get("finish_reason")) or self._stop_reason
+        piece = answers.mapping(choice.get("delta") or choice.get("message"))
+        parts = answers.mappings(piece.get("tool_calls"))
+        for position, part in enumerate(parts):
+            self._add_tool_call(part, position)
+        thinking = piece.get("reasoning_content") or piece.get("reasoning")
+        delta = self._collected.add(piece.get("content"), thinking)
+        if self._first_token_ms is None and (delta or parts):
+            self._first_token_ms = exchange.first_token()
+        return delta
 
-    def _add_tool_call(self, part: Mapping[str, Any]) -> None:
+    def _add_tool_call(self, part: Mapping[str, Any], position: int) -> None:
         """A call comes in parts: name and id once, the arguments' text piece by piece."""
-        call = self._tool_calls.setdefault(part.get("index", 0), {"id": None, "name": "", "arguments": ""})
-        function = part.get("function") or {}
-        call["id"] = part.get("id") or call["id"]
-        call["name"] += answers.clean(function.get("name"))
-        call["arguments"] += answers.clean(function.get("arguments"))
+        index = answers.count(part.get("index"), MOST_TOOL_CALLS)
+        call = self._tool_calls.setdefault(
+            position if index is None else index, {"id": "", "name": "", "arguments": ""}
+        )
+        function = answers.mapping(part.get("function"))
+        name, arguments = answers.clean(function.get("name")), answers.clean(function.get("arguments"))
+        self._collected.spend(len(name) + len(arguments))
+        call["id"] = answers.clean(part.get("id")) or call["id"]
+        call["name"] += name
+        call["arguments"] += arguments
 
     def completion(self, request: CompletionRequest, exchange: Exchange) -> Completion:
         input_tokens = answers.count(self._usage.get("prompt_tokens"))
-        least = least_tokens(request.messages)
-        return Completion(
+        completion = Completion(
             content=self._collected.content,
             thinking=self._collected.thinking,
-            tool_calls=tuple(
-                {"id": call["id"], "function": {"name": call["name"], "arguments": call["arguments"]}}
-                for _, call in sorted(self._tool_calls.items())
-            ),
-            stop_reason=self.stop_reason,
+            stop_reason=self._stop_reason,
             input_tokens=input_tokens,
             output_tokens=answers.count(self._usage.get("completion_tokens")),
-            may_be_cut=input_tokens is not None and input_tokens < least,
+            may_be_cut=input_tokens is not None and input_tokens < least_tokens(request.messages),
             timings=Timings(
                 total_ms=exchange.elapsed_ms(),
-                first_token_ms=self.first_token_ms,
+                first_token_ms=self._first_token_ms,
                 prompt_ms=answers.milliseconds(self._timings.get("prompt_ms")),
                 decode_ms=answers.milliseconds(self._timings.get("predicted_ms")),
             ),
         )
+        calls = (
+            answers.tool_call(call["id"], call["name"], call["arguments"])
+            for _, call in sorted(self._tool_calls.items())
+        )
+        return answers.with_tool_calls(completion, tuple(calls))
 
 
 def _body(request: CompletionRequest) -> dict[str, Any]:
@@ -138,31 +173,14 @@ def _body(request: CompletionRequest) -> dict[str, Any]:
     return body
 
 
-def _require_ok(exchange: Exchange, model: str) -> None:
-    if exchange.status == 200:
-        return
-    text = exchange.text()
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        body = None
-    raise _error(exchange.status, body if isinstance(body, dict) else "", model, exchange.retry_after)
-
-
-def _error(status: int, error: Any, model: str, retry_after: float | None = None) -> ProviderError:
-    text, facts = answers.error_text(error)
-    if too_long := answers.too_long(text, facts):
-        return too_long
-    if facts.get("code") == "model_not_found" or (status == 404 and "model" in text.lower()):
-        return ModelNotFound(f"The server has no model {model}.", modelName=model)
-    return answers.status_error(status, text, retry_after)
-
-
 def _model_info(model: Mapping[str, Any]) -> ModelInfo:
-    meta: Mapping[str, Any] = found if isinstance(found := model.get("meta"), dict) else {}
+    meta = answers.mapping(model.get("meta"))
+    # Served with, where the server tells; else what the model was trained for.
     context = meta.get("n_ctx") or model.get("max_model_len") or meta.get("n_ctx_train")
+    owner = answers.clean(model.get("owned_by"))
     return ModelInfo(
         name=answers.clean(model["id"]),
+        size_bytes=answers.count(meta.get("size"), answers.MOST_BYTES),
         context_tokens=answers.count(context),
-        details={"ownedBy": model["owned_by"]} if isinstance(model.get("owned_by"), str) else {},
+        details={"ownedBy": owner} if owner else {},
     )

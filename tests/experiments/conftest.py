@@ -11,12 +11,15 @@ from contextlib import contextmanager
 
 import pytest
 import redis
-from celery import current_app
+from celery import Celery, current_app
 from django.db import connections
 
 from evalsuite.env import ROOT
+from experiments.services import permits
 from experiments.worker import EmbeddedWorker
 from llm_routing import slots
+from tests import factories
+from tests.experiments.obedient_ollama import ObedientOllama
 
 REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
 
@@ -31,25 +34,20 @@ def embedded_worker(transactional_db, settings):
 
 
 @pytest.fixture
-def redis_broker(settings):
+def redis_broker(settings, monkeypatch):
     """Publish to Redis, under a key prefix of this test's own."""
     try:
         redis.Redis.from_url(REDIS_URL).ping()
     except redis.RedisError:
         pytest.skip(f"no Redis at {REDIS_URL}")
-    conf = current_app.conf
-    before = (conf.broker_url, conf.broker_transport_options)
     prefix = f"test-{uuid.uuid4().hex}:"
-    conf.broker_url = REDIS_URL
-    conf.broker_transport_options = {"global_keyprefix": prefix}
-    current_app.pool.force_close_all()
-    current_app._pool = None
+    publisher = Celery("publisher", broker=REDIS_URL, set_as_current=False)
+    publisher.conf.broker_transport_options = {"global_keyprefix": prefix}
+    monkeypatch.setattr(permits, "current_app", publisher)
     settings.REDIS_URL = REDIS_URL
     slots.store.cache_clear()
     yield prefix
-    current_app.pool.force_close_all()
-    current_app._pool = None
-    conf.broker_url, conf.broker_transport_options = before
+    publisher.close()
     slots.store.cache_clear()
 
 
@@ -102,3 +100,16 @@ def wait_for(condition, *, timeout_s: float = 20.0):
             return value
         time.sleep(0.05)
     raise AssertionError("did not happen in time")
+
+
+@pytest.fixture
+def ollama():
+    with ObedientOllama() as server:
+        yield server
+
+
+@pytest.fixture
+def experiment(org, ollama):
+    """Ten inputs and two variants on a model of `ollama`."""
+    factories.set_default_model(org, factories.make_model(base_url=ollama.base_url, slots=8))
+    return factories.make_experiment(org, inputs=10, variants=2)

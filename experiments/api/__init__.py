@@ -1,0 +1,1 @@
+"""The experiments' part of the REST API. One file for each kind of object."""

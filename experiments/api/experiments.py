@@ -1,0 +1,108 @@
+"""Experiments, with what belongs to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema_view
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from evalsuite.api import StrictCharField, StrictSerializer
+from evalsuite.errors import InvalidBody
+from evalsuite.openapi import envelope
+from experiments.api import nests
+from experiments.api.base import DetailView, ExperimentsView, ListView
+from experiments.api.documents import creates, describes, lists
+from experiments.api.fields import LONGEST_NOTE, ObjectField, OptionalText, PersonSerializer
+from experiments.api.inputs import InputSerializer
+from experiments.api.runs import RunSerializer
+from experiments.api.variants import VariantSerializer
+from experiments.models import Experiment
+from experiments.services import authoring
+
+TRUTHS = {"true": True, "false": False}
+
+
+class ExperimentBody(StrictSerializer):
+    name = StrictCharField(max_length=256)
+    description = OptionalText(max_length=LONGEST_NOTE)
+    metadata = ObjectField(required=False)
+
+
+class ExperimentSerializer(serializers.Serializer[Experiment]):
+    """The counts are true totals; of inputs and runs only the newest are nested."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    description = serializers.CharField()
+    type = serializers.CharField()
+    metadata = ObjectField()
+    createdBy = PersonSerializer(source="created_by", allow_null=True)
+    createdAt = serializers.DateTimeField(source="created_at")
+    updatedAt = serializers.DateTimeField(source="updated_at")
+    variantCount = serializers.IntegerField(source="variant_count")
+    inputCount = serializers.IntegerField(source="input_count")
+    runCount = serializers.IntegerField(source="run_count")
+    variants = VariantSerializer(source="nested_variants", many=True, required=False)
+    inputs = InputSerializer(source="nested_inputs", many=True, required=False)
+    runs = RunSerializer(source="nested_runs", many=True, required=False)
+
+
+NESTED = OpenApiParameter("nested", bool, description="`false` leaves out variants, inputs and runs.")
+
+
+class ExperimentsOfOrg(ExperimentsView):
+    """The org's experiments with all that they are shown with."""
+
+    def experiments(self) -> Any:
+        rows = Experiment.objects.for_org(self.org).with_counts().select_related("created_by")
+        return nests.with_oldest_shown(rows) if self.nested() else rows
+
+    def nested(self) -> bool:
+        word = self.request.query_params.get("nested", "true")
+        if word not in TRUTHS:
+            raise InvalidBody({"nested": ["This must be true or false."]})
+        return TRUTHS[word]
+
+
+@extend_schema_view(get=lists("experiment", "experiments", ExperimentSerializer, NESTED))
+class ExperimentList(ExperimentsOfOrg, ListView):
+    list_key = "experiments"
+    serializer_class = ExperimentSerializer
+
+    def get_queryset(self) -> QuerySet[Experiment]:
+        experiments: QuerySet[Experiment] = self.experiments()
+        return experiments
+
+    def page(self, rows: Any) -> list[Any]:
+        page = super().page(rows)
+        if self.nested():
+            nests.attach(page)
+        return page
+
+    @creates("experiment", ExperimentBody, envelope("experiment", ExperimentSerializer))
+    def post(self, request: Request, **ids: str) -> Response:
+        body = self.checked(ExperimentBody)
+        created = authoring.create_experiment(org=self.org, author=self.user, **body)
+        found = self.experiments().find(created.pk)
+        nests.attach([found])
+        return Response({"experiment": ExperimentSerializer(found).data}, status=201)
+
+
+@extend_schema_view(**describes("experiment", "experiment", ExperimentSerializer, ExperimentBody, NESTED))
+class ExperimentDetail(ExperimentsOfOrg, DetailView):
+    key = "experiment"
+    answer = ExperimentSerializer
+    changes_body = ExperimentBody
+
+    def find(self) -> Any:
+        found = self.experiments().find(self.kwargs["experiment_id"])
+        if self.nested():
+            nests.attach([found])
+        return found
+
+    def remove(self, row: Any) -> None:
+        authoring.delete_experiment(row, actor=self.user)

@@ -1,0 +1,136 @@
+"""Writing experiments: what is tested, in which ways, and by which evaluators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from evalsuite.audit.services import record
+from evalsuite.errors import Conflict, InvalidBody
+from evalsuite.orgs.models import Org, User
+from experiments.evaluators.registry import KINDS
+from experiments.models import (
+    Batch,
+    EvalMetricDefinition,
+    Evaluator,
+    Experiment,
+    ExperimentInput,
+    ExperimentRun,
+    ExperimentVariant,
+)
+from experiments.services import changes
+from experiments.services.metric_definitions import ensure_metric
+
+WRITE_AT_ONCE = 1_000  # rows
+KEYS_TOLD = 100  # of the inputs that one event tells of
+
+
+def create_experiment(*, org: Org, author: User, **fields: Any) -> Experiment:
+    experiment = Experiment(org=org, created_by=author, **fields)
+    changes.create(experiment, org=org, actor=author, facts={"name": experiment.name})
+    return experiment
+
+
+def delete_experiment(experiment: Experiment, *, actor: User) -> None:
+    """With all its inputs, variants and results. Raises Conflict while a batch is under way."""
+    with transaction.atomic():
+        Experiment.objects.select_for_update().get(pk=experiment.pk)
+        running = Batch.objects.filter(experiment=experiment, finished_at=None).count()
+        if running:
+            raise Conflict("A batch of this experiment is under way. Cancel it first.", batches=running)
+        facts = {"name": experiment.name, "runs": experiment.runs.count()}
+        changes.delete(experiment, org=experiment.org, actor=actor, facts=facts)
+
+
+def create_variant(*, experiment: Experiment, author: User, **fields: Any) -> ExperimentVariant:
+    variant = ExperimentVariant(experiment=experiment, **fields)
+    facts = changes.told(variant, ["name", "experiment", "chat_profile", "system_prompt", "config"])
+    changes.create(variant, org=experiment.org, actor=author, facts=facts)
+    return variant
+
+
+def add_inputs(*, experiment: Experiment, author: User, rows: Sequence[Mapping[str, Any]]) -> None:
+    """All of them or none. Each row has key, content and perhaps expected and metadata.
+
+    Raises InvalidBody where a key comes twice, Conflict where the experiment has one already.
+    """
+    keys = [row["key"] for row in rows]
+    _require_distinct(keys)
+    try:
+        with transaction.atomic():
+            _require_new(experiment, keys)
+            ExperimentInput.objects.bulk_create(
+                [ExperimentInput(experiment=experiment, **row) for row in rows], batch_size=WRITE_AT_ONCE
+            )
+            record(
+                "experiment.inputs.created",
+                org=experiment.org,
+                actor=author,
+                subject=experiment,
+                after={"count": len(keys), "keys": keys[:KEYS_TOLD]},
+            )
+    except IntegrityError:
+        _require_new(experiment, keys)  # another request was faster: by now its keys can be named
+        raise
+
+
+def _require_distinct(keys: Sequence[str]) -> None:
+    first: dict[str, int] = {}
+    twice: dict[str, list[str]] = {}
+    for number, key in enumerate(keys):
+        if first.setdefault(key, number) != number:
+            twice[f"inputs.{number}.key"] = [f"The key {key} is also that of inputs.{first[key]}."]
+    if twice:
+        raise InvalidBody(twice)
+
+
+def _require_new(experiment: Experiment, keys: Sequence[str]) -> None:
+    taken = sorted(experiment.inputs.filter(key__in=keys).values_list("key", flat=True))
+    if taken:
+        raise Conflict("The experiment has inputs with these keys already.", keys=taken)
+
+
+def delete_run(run: ExperimentRun, *, actor: User) -> None:
+    """Raises Conflict while its batch is under way: a batch ends when all its cells are closed."""
+    with transaction.atomic():
+        batch = Batch.objects.select_for_update().get(pk=run.batch_id)
+        if batch.finished_at is None:
+            raise Conflict("The batch of this run is under way.", batchId=str(batch.pk))
+        facts = changes.told(run, ["experiment", "batch", "variant", "input", "state"])
+        changes.delete(run, org=run.experiment.org, actor=actor, facts=facts)
+
+
+def create_metric(*, org: Org, author: User, **fields: Any) -> EvalMetricDefinition:
+    """The name defaults to the key. Raises Conflict where the org has a metric of that key."""
+    metric = EvalMetricDefinition(org=org, **{"name": fields["key"], **fields})
+    changes.create(metric, org=org, actor=author, facts=changes.told(metric, list(fields)))
+    return metric
+
+
+def create_evaluator(
+    *, experiment: Experiment, author: User, kind: str, metric_key: str, **fields: Any
+) -> Evaluator:
+    """A metric that does not exist yet is created. Raises InvalidBody for settings the kind refuses."""
+    fields = {"name": KINDS[kind].title, "config": {}, **fields}
+    KINDS[kind].validate(fields["config"])
+    with transaction.atomic():
+        metric = ensure_metric(experiment.org, metric_key, actor=author)
+        evaluator = Evaluator(experiment=experiment, metric=metric, kind=kind, **fields)
+        facts = {"experimentId": str(experiment.pk), "kind": kind, "metricKey": metric_key}
+        changes.create(evaluator, org=experiment.org, actor=author, facts=facts)
+    return evaluator
+
+
+def update_evaluator(
+    evaluator: Evaluator, *, actor: User, metric_key: str | None = None, **fields: Any
+) -> None:
+    """Its kind stays. Raises InvalidBody for settings that the kind refuses."""
+    if "config" in fields:
+        KINDS[evaluator.kind].validate(fields["config"])
+    org = evaluator.experiment.org
+    with transaction.atomic():
+        if metric_key is not None:
+            fields["metric"] = ensure_metric(org, metric_key, actor=actor)
+        changes.update(evaluator, org=org, actor=actor, changes=fields)

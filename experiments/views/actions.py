@@ -1,0 +1,108 @@
+"""What the console's buttons do. Each answers with the part of the page that it changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django_htmx.http import HttpResponseClientRedirect
+
+from evalsuite.ids import parse_id
+from evalsuite.orgs.console import OrgPage
+from experiments import forms
+from experiments.forms import checked
+from experiments.models import Batch, Experiment, ExperimentRun
+from experiments.services import authoring, feedback, planning, steering
+from experiments.views.context import inputs_card, runs_section, variants_card
+from llm_routing.models import ChatProfile, RegisteredModel
+
+
+class Action(OrgPage):
+    required_permission = "org:experiments:write"
+
+    def experiment(self, experiment_id: str) -> Experiment:
+        return Experiment.objects.for_org(self.org).find(experiment_id)
+
+    def answer(self, template: str, context: dict[str, Any]) -> HttpResponse:
+        return render(self.request, f"experiments/partials/{template}.html", context)
+
+
+class CreateExperiment(Action):
+    def post(self, request: HttpRequest, org_id: str) -> HttpResponse:
+        values = checked(forms.ExperimentForm(request.POST))
+        experiment = authoring.create_experiment(org=self.org, author=self.user, **values)
+        return HttpResponseClientRedirect(
+            reverse("console:experiment", args=[self.org.pk, experiment.pk]),
+        )
+
+
+class DeleteExperiment(Action):
+    def post(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
+        authoring.delete_experiment(self.experiment(experiment_id), actor=self.user)
+        return HttpResponseClientRedirect(reverse("console:experiments", args=[self.org.pk]))
+
+
+class AddVariant(Action):
+    def post(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
+        experiment = self.experiment(experiment_id)
+        form = forms.VariantForm(request.POST)
+        values = checked(form)
+        config = form.config()
+        if model_id := values["model"]:
+            model = RegisteredModel.objects.usable_by(self.org).filter(pk=parse_id(model_id)).first()
+            if model:
+                config |= {"modelProvider": model.provider.slug, "modelName": model.name}
+        profile_id = values["chat_profile"]
+        authoring.add_variant(
+            experiment,
+            actor=self.user,
+            name=values["name"],
+            system_prompt=values["system_prompt"],
+            chat_profile=ChatProfile.objects.for_org(self.org).find(profile_id) if profile_id else None,
+            config=config,
+        )
+        return self.answer("variants_update", variants_card(self, experiment))
+
+
+class AddInputs(Action):
+    def post(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
+        experiment = self.experiment(experiment_id)
+        form = forms.InputLinesForm(request.POST)
+        checked(form)
+        authoring.add_lines(experiment, actor=self.user, contents=form.contents())
+        return self.answer("inputs_update", inputs_card(self, experiment))
+
+
+class StartRun(Action):
+    def post(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
+        experiment = self.experiment(experiment_id)
+        planning.start_batch(experiment=experiment, author=self.user)
+        return self.answer("runs_update", runs_section(self, experiment))
+
+
+class SteerBatch(Action):
+    """Cancel a batch, or run its failed cells again."""
+
+    steer = staticmethod(steering.cancel)
+
+    def post(self, request: HttpRequest, org_id: str, batch_id: str) -> HttpResponse:
+        batch = Batch.objects.for_org(self.org).select_related("experiment__org").find(batch_id)
+        type(self).steer(batch, actor=self.user)
+        return self.answer("runs_update", runs_section(self, batch.experiment))
+
+
+class RetryFailed(SteerBatch):
+    steer = staticmethod(steering.retry_failed)
+
+
+class RateRun(Action):
+    required_permission = "org:experiments:rate"
+
+    def post(self, request: HttpRequest, org_id: str, run_id: str) -> HttpResponse:
+        run = ExperimentRun.objects.for_org(self.org).select_related("experiment").find(run_id)
+        pressed = checked(forms.FeedbackForm(request.POST))["thumb"] == "up"
+        thumb = None if run.thumbs_up is pressed else pressed
+        feedback.set_feedback(run, actor=self.user, thumbs_up=thumb)
+        return self.answer("thumbs", {"run": run, "org": self.org, "can_rate": True})
