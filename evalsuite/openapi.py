@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, inline_serializer
 from rest_framework import serializers
 
@@ -25,6 +26,17 @@ MEANINGS = {
     503: "`PROVIDER_UNAVAILABLE`: the provider cannot be reached or is overloaded.",
     504: "`PROVIDER_TIMEOUT`: the provider took too long.",
 }
+
+
+class StrictBodies(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """A body that refuses unknown fields says so in the document."""
+
+    target_class = "evalsuite.api.StrictSerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
+        schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return {**schema, "additionalProperties": False}
 
 
 class ErrorSerializer(serializers.Serializer[Any]):

@@ -38,7 +38,9 @@ def describes(
     whole = envelope(key, answer)
     operations = {
         "get": extend_schema(
-            operation_id=f"{name}_read", parameters=[*parameters], responses={200: whole, **READ_ERRORS}
+            operation_id=f"{name}_read",
+            parameters=[*parameters],
+            responses={200: whole, **(LIST_ERRORS if parameters else READ_ERRORS)},
         ),
         "delete": extend_schema(
             operation_id=f"{name}_delete", responses={204: None, **READ_ERRORS, **errors(409)}

@@ -6,7 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llm_routing.errors import BrokenStream, ModelNotFound, ProviderError
+from llm_routing.errors import (
+    BrokenStream,
+    ModelNotFound,
+    ProviderError,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
 from llm_routing.providers import answers
 from llm_routing.providers.base import Provider
 from llm_routing.providers.refusals import explain_in_answer, innermost, require_ok
@@ -81,6 +87,8 @@ class OllamaProvider(Provider):
             ) as exchange:
                 require_ok(exchange)
                 shown = answers.mapping(exchange.json())
+        except (ProviderTimeout, ProviderUnavailable):
+            raise  # so would the next model's, one limit after the other
         except ProviderError:
             return
         info = answers.mapping(shown.get("model_info"))

@@ -46,6 +46,12 @@ def test_every_operation_has_a_name_of_its_own(document):
     assert {"experiment_list", "experiment_run", "run_feedback", "score_create"} <= set(names)
 
 
+def test_bodies_that_refuse_unknown_fields_say_so(document):
+    for name, schema in document["components"]["schemas"].items():
+        if name.endswith(("BodyRequest", "ChangesRequest")):
+            assert schema["additionalProperties"] is False, name
+
+
 def test_free_json_is_documented_as_an_object(document):
     body = document["components"]["schemas"]["ExperimentBodyRequest"]["properties"]
     assert body["metadata"]["type"] == "object"

@@ -38,7 +38,7 @@ needs_engine = [pytest.mark.embedded, pytest.mark.skipif(bool(why_missing()), re
 
 @pytest.fixture(scope="session")
 def engine():
-    with EmbeddedServer(context=512) as server:
+    with EmbeddedServer(context=256) as server:
         yield server
 
 
@@ -67,17 +67,17 @@ class TestEngine:
 
     def test_tells_its_name_and_the_context_of_each_slot(self, provider):
         [model] = provider.list_models(limits=LIMITS)
-        assert (model.name, model.context_tokens) == (embedded.MODEL_NAME, 512)
+        assert (model.name, model.context_tokens) == (embedded.MODEL_NAME, 256)
 
     def test_prompt_that_does_not_fit_is_refused(self, provider):
         with pytest.raises(PromptTooLong) as caught:
             provider.complete(make_request("word " * 600), limits=LIMITS)
-        assert caught.value.details["contextTokens"] == 512
+        assert caught.value.details["contextTokens"] == 256
         assert caught.value.details["promptTokens"] > 600
 
     def test_answer_ends_where_the_context_does(self, provider):
-        completion = provider.complete(make_request("word " * 475, temperature=0.0), limits=LIMITS)
-        assert completion.input_tokens + completion.output_tokens <= 513
+        completion = provider.complete(make_request("word " * 215, temperature=0.0), limits=LIMITS)
+        assert completion.input_tokens + completion.output_tokens <= 257
 
     def test_json_schema_is_kept_to(self, provider):
         schema = {"enum": ["positive", "negative"]}
