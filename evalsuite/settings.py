@@ -200,9 +200,19 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "SWAGGER_UI_DIST": "SIDECAR",
+    # No badge of a validator elsewhere: the page loads nothing from other servers.
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False, "validatorUrl": None},
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {  # where several fields of one name have different choices
+        "RunState": "evalsuite.schema.RUN_STATES",
+        "BatchState": "evalsuite.schema.BATCH_STATES",
+        "ProviderKind": "evalsuite.schema.PROVIDER_KINDS",
+        "EvaluatorKind": "evalsuite.schema.EVALUATOR_KINDS",
+        "MemberRole": "evalsuite.schema.MEMBER_ROLES",
+        "MessageRole": "evalsuite.schema.MESSAGE_ROLES",
+    },
 }
 
 # Without a broker's address: an in-process broker, and a worker inside the serve process.
@@ -231,6 +241,8 @@ REDIS_URL = env.str("REDIS_URL", default="" if not BROKER_URL.startswith("redis"
 
 OLLAMA_URL = env.str("OLLAMA_URL", default="http://127.0.0.1:11434")
 EMBEDDED_URL = env.str("EMBEDDED_URL", default="")
+# Private networks in which organisations may have providers of their own, such as 10.1.0.0/16.
+PRIVATE_PROVIDER_NETWORKS = env.list("PRIVATE_PROVIDER_NETWORKS", default=[])
 
 # The run engine; durations in seconds.
 RUN_SYNC_CELLS = env.int("RUN_SYNC_CELLS", default=80)
@@ -248,8 +260,27 @@ METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 UNFOLD = {
     "SITE_TITLE": "Evalsuite",
     "SITE_HEADER": "Evalsuite",
+    "SITE_SUBHEADER": "Administration",
     "SITE_SYMBOL": "science",
+    "SITE_URL": "/",
     "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "COLORS": {  # around the product's indigo, #4355B9
+        "primary": {
+            "50": "#f1f3fc",
+            "100": "#dee0ff",
+            "200": "#c5caf9",
+            "300": "#a3acf0",
+            "400": "#7f8be0",
+            "500": "#5c6bcb",
+            "600": "#4355b9",
+            "700": "#36469c",
+            "800": "#2c397c",
+            "900": "#253062",
+            "950": "#171d3d",
+        },
+    },
+    "SIDEBAR": {"show_search": True, "navigation": "evalsuite.admin_menu.navigation"},
 }
 
 LOGGING = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
-from evalsuite import health
+from evalsuite import health, schema
 from evalsuite.orgs import urls as orgs
 from experiments import urls as experiments
 from llm_routing import urls as llm_routing
@@ -24,6 +24,8 @@ console = [
 ]
 
 urlpatterns = [
+    path("api/v1/schema", schema.SchemaView.as_view(), name="schema"),
+    path("api/v1/docs", schema.DocsView.as_view(), name="docs"),
     path("api/v1/", include((api, "api"))),
     path("app/", include((console, "console"))),
     path("admin/", admin.site.urls),

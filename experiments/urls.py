@@ -46,9 +46,15 @@ console_urlpatterns: list[URLPattern] = [
     path(f"{EXPERIMENTS}/runs/<str:run_id>/rate", actions.RateRun.as_view(), name="run-rate"),
     path(f"{EXPERIMENTS}/<str:experiment_id>", pages.ExperimentPage.as_view(), name="experiment"),
     path(
-        f"{EXPERIMENTS}/<str:experiment_id>/delete", actions.DeleteExperiment.as_view(), name="experiment-delete"
+        f"{EXPERIMENTS}/<str:experiment_id>/delete",
+        actions.DeleteExperiment.as_view(),
+        name="experiment-delete",
     ),
-    path(f"{EXPERIMENTS}/<str:experiment_id>/variants", actions.AddVariant.as_view(), name="experiment-variants"),
+    path(
+        f"{EXPERIMENTS}/<str:experiment_id>/variants",
+        actions.AddVariant.as_view(),
+        name="experiment-variants",
+    ),
     path(f"{EXPERIMENTS}/<str:experiment_id>/inputs", actions.AddInputs.as_view(), name="experiment-inputs"),
     path(f"{EXPERIMENTS}/<str:experiment_id>/run", actions.StartRun.as_view(), name="experiment-run"),
 ]

@@ -14,6 +14,8 @@ from llm_routing.models import ChatProfile
 class PlaygroundSession(Row):
     """One trial with the settings that were really used. `parameters` holds all that was sent."""
 
+    wire_name = "session"
+
     org = models.ForeignKey(Org, on_delete=models.CASCADE, related_name="playground_sessions")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     chat_profile = models.ForeignKey(

@@ -1,14 +1,8 @@
-"""The environment of every test: no secrets needed, a database file of its own, no surprises from .env."""
+"""What tests of all apps share."""
 
 from __future__ import annotations
 
 import os
-
-os.environ["DEBUG"] = "1"
-os.environ["ALLOWED_HOSTS"] = "testserver,127.0.0.1,localhost"
-os.environ["DATABASE_URL"] = os.environ.get("TEST_DATABASE_URL", "sqlite:///test.sqlite3")
-os.environ["BROKER_URL"] = "memory://"
-os.environ.setdefault("LOG_LEVEL", "WARNING")
 
 import pytest
 from rest_framework.test import APIClient
@@ -56,3 +50,33 @@ def pytest_configure():
     from django.conf import settings
 
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # slow on purpose otherwise
+
+
+@pytest.fixture
+def site(transactional_db):
+    """A real web server on the test's database."""
+    from tests.site import Site
+
+    with Site() as running:
+        yield running
+
+
+@pytest.fixture
+def embedded_worker(transactional_db, settings):
+    """The Celery worker of the serve process: threads and the in-memory broker."""
+    from celery import current_app
+
+    from experiments.worker import EmbeddedWorker
+
+    settings.SWEEP_EVERY = 0.2
+    current_app.control.purge()
+    with EmbeddedWorker() as worker:
+        yield worker
+
+
+@pytest.fixture
+def ollama():
+    from tests.fakes.obedient_ollama import ObedientOllama
+
+    with ObedientOllama() as server:
+        yield server

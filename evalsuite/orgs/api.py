@@ -30,8 +30,8 @@ class OrgApiView(APIView):
         super().initial(request, *args, **kwargs)
         if not request.user.is_authenticated:
             raise NotAuthenticated
-        self.org = Org.objects.for_user(cast("User", request.user), kwargs["org_id"])
-        self.org.require(cast("User", request.user), self.permission_for(request.method or ""))
+        self.org = Org.objects.for_user(request.user, kwargs["org_id"])
+        self.org.require(request.user, self.permission_for(request.method or ""))
 
     @classmethod
     def permission_for(cls, method: str) -> Permission:
@@ -40,5 +40,5 @@ class OrgApiView(APIView):
             return cls.required_permission
         rules = cls.required_permission
         if method in ("HEAD", "OPTIONS") and method not in rules:
-            return rules.get("GET") or next(iter(rules.values()))
+            return rules["GET"] if "GET" in rules else next(iter(rules.values()))
         return rules[method]

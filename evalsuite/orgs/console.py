@@ -29,7 +29,7 @@ class OrgPage(LoginRequiredMixin, View):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request.user.is_authenticated:
             return self.handle_no_permission()
-        user = cast("User", request.user)
+        user = request.user
         self.org = Org.objects.for_user(user, kwargs["org_id"])
         request.org = self.org  # type: ignore[attr-defined]
         if (request.method or "").lower() in self.http_method_names and hasattr(

@@ -68,6 +68,8 @@ class Org(Row):
 
 
 class Membership(Row):
+    wire_name = "member"
+
     class Role(models.TextChoices):
         OWNER = "owner"
         ADMIN = "admin"

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=models.Model)
 
 
+def find(rows: models.QuerySet[M], row_id: str | UUID) -> M:
+    """The row with this id. Raises NotFound named after the model, also for an id that no row can have."""
+    known = parse_id(str(row_id))
+    row = rows.filter(pk=known).first() if known else None
+    if row is None:
+        raise NotFound(getattr(rows.model, "wire_name", str(rows.model._meta.verbose_name)))
+    return row
+
+
 class OrgScopedQuerySet(models.QuerySet[M], Generic[M]):
     """`org_path` is the look-up that leads from a row to its org."""
 
@@ -31,7 +40,4 @@ class OrgScopedQuerySet(models.QuerySet[M], Generic[M]):
 
         Raises NotFound named after the model, also for an id that no row can have.
         """
-        row = self.filter(pk=parse_id(str(row_id))).first()
-        if row is None:
-            raise NotFound(getattr(self.model, "wire_name", str(self.model._meta.verbose_name)))
-        return row
+        return find(self, row_id)

@@ -1,7 +1,30 @@
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.contrib.auth import views
+from django.urls import URLPattern, path
+from django.views.generic import RedirectView
 
-api_urlpatterns: list[URLPattern] = []
-console_urlpatterns: list[URLPattern] = []
-account_urlpatterns: list[URLPattern] = []
+from evalsuite.orgs import accounts, auth_api, me_api, members_api
+
+api_urlpatterns: list[URLPattern] = [
+    path("auth/token", auth_api.TokenView.as_view(), name="token"),
+    path("auth/token/refresh", auth_api.RefreshView.as_view(), name="token-refresh"),
+    path("auth/logout", auth_api.LogoutView.as_view(), name="token-logout"),
+    path("me", me_api.MeView.as_view(), name="me"),
+    path("orgs", me_api.OrgList.as_view(), name="org-list"),
+    path("orgs/<str:org_id>", me_api.OrgDetail.as_view(), name="org-detail"),
+    path("orgs/<str:org_id>/members", members_api.MemberList.as_view(), name="member-list"),
+    path(
+        "orgs/<str:org_id>/members/<str:member_id>", members_api.MemberDetail.as_view(), name="member-detail"
+    ),
+]
+console_urlpatterns: list[URLPattern] = [
+    path("", accounts.home, name="home"),
+]
+account_urlpatterns: list[URLPattern] = [
+    path("", RedirectView.as_view(pattern_name="console:home"), name="root"),
+    path("login", accounts.LoginPage.as_view(), name="login"),
+    path("logout", views.LogoutView.as_view(), name="logout"),
+    path("account/password", accounts.PasswordPage.as_view(), name="password_change"),
+    path("account/password/done", views.PasswordChangeDoneView.as_view(), name="password_change_done"),
+]

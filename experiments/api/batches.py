@@ -13,12 +13,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evalsuite.api import StrictCharField, StrictIntegerField, StrictSerializer
+from evalsuite.documents import READ_ERRORS, WRITE_ERRORS, acts, lists
 from evalsuite.errors import NotFound
+from evalsuite.fields import LONGEST_ID, PersonSerializer
 from evalsuite.ids import parse_id
 from evalsuite.openapi import envelope, errors
 from experiments.api.base import ExperimentsView, ListView
-from experiments.api.documents import READ_ERRORS, WRITE_ERRORS, acts, lists
-from experiments.api.fields import LONGEST_ID, PersonSerializer
 from experiments.models import Batch, ExperimentRun
 from experiments.services import planning, steering
 

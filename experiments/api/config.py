@@ -10,7 +10,7 @@ from jsonschema.validators import validator_for
 from rest_framework import serializers
 
 from evalsuite.api import FreeJSONField, StrictCharField, StrictIntegerField
-from experiments.api.fields import LONGEST_TEXT, NumberField
+from evalsuite.fields import LONGEST_TEXT, NumberField
 
 EFFORTS = ("low", "medium", "high", "max")
 MOST_STOPS = 16

@@ -11,12 +11,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evalsuite.api import StrictCharField, StrictSerializer
+from evalsuite.documents import creates, describes, lists
 from evalsuite.errors import InvalidBody
+from evalsuite.fields import LONGEST_NOTE, ObjectField, OptionalText, PersonSerializer
 from evalsuite.openapi import envelope
 from experiments.api import nests
 from experiments.api.base import DetailView, ExperimentsView, ListView
-from experiments.api.documents import creates, describes, lists
-from experiments.api.fields import LONGEST_NOTE, ObjectField, OptionalText, PersonSerializer
 from experiments.api.inputs import InputSerializer
 from experiments.api.runs import RunSerializer
 from experiments.api.variants import VariantSerializer

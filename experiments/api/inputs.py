@@ -11,10 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evalsuite.api import StrictCharField, StrictSerializer
+from evalsuite.documents import creates, describes, lists
+from evalsuite.fields import LONGEST_TEXT, Moment, ObjectField, RowSerializer
 from evalsuite.openapi import OK
 from experiments.api.base import DetailView, ListView
-from experiments.api.documents import creates, describes, lists
-from experiments.api.fields import LONGEST_TEXT, Moment, ObjectField, RowSerializer
 from experiments.models import ExperimentInput
 from experiments.services import authoring
 

@@ -11,10 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evalsuite.api import StrictCharField, StrictSerializer
+from evalsuite.documents import creates, describes, lists
+from evalsuite.fields import LONGEST_NOTE, NumberField, OptionalText
 from evalsuite.openapi import envelope
 from experiments.api.base import DetailView, ListView
-from experiments.api.documents import creates, describes, lists
-from experiments.api.fields import LONGEST_NOTE, NumberField, OptionalText
 from experiments.api.scores import METRIC_KEY
 from experiments.models import EvalMetricDefinition
 from experiments.services import authoring

@@ -9,8 +9,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from evalsuite.documents import READ_ERRORS
 from experiments.api.base import ExperimentsView
-from experiments.api.documents import READ_ERRORS
 from experiments.models import Batch
 from experiments.services import results
 

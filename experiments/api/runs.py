@@ -12,10 +12,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evalsuite.api import StrictBooleanField, StrictCharField, StrictSerializer
+from evalsuite.documents import acts, describes, lists
+from evalsuite.fields import LONGEST_NOTE, Moment, ObjectField, RowSerializer, TextOrNull
 from evalsuite.openapi import OK
 from experiments.api.base import RATE, DetailView, ExperimentsView, ListView
-from experiments.api.documents import acts, describes, lists
-from experiments.api.fields import LONGEST_NOTE, Moment, ObjectField, RowSerializer, TextOrNull
 from experiments.api.scores import ScoreSerializer
 from experiments.models import ExperimentRun, RunAttempt
 from experiments.services import authoring, feedback

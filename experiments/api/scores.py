@@ -13,11 +13,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evalsuite.api import StrictCharField, StrictSerializer
+from evalsuite.documents import creates, describes, lists
+from evalsuite.fields import LONGEST_NOTE, NumberField, PersonSerializer
 from evalsuite.openapi import envelope
 from evalsuite.orgs.permissions import Permission
 from experiments.api.base import RATE, READ, DetailView, ExperimentsView, ListView
-from experiments.api.documents import creates, describes, lists
-from experiments.api.fields import LONGEST_NOTE, NumberField, PersonSerializer
 from experiments.models import EvalScore, ExperimentRun
 from experiments.services import feedback
 

@@ -11,11 +11,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evalsuite.api import StrictCharField, StrictSerializer
+from evalsuite.documents import creates, describes, lists
+from evalsuite.fields import LONGEST_NOTE, LONGEST_TEXT, IdOf, Moment, OptionalText, RowSerializer
 from evalsuite.openapi import envelope
 from experiments.api.base import DetailView, ListView
 from experiments.api.config import ConfigField
-from experiments.api.documents import creates, describes, lists
-from experiments.api.fields import LONGEST_NOTE, LONGEST_TEXT, IdOf, Moment, OptionalText, RowSerializer
 from experiments.models import ExperimentVariant
 from experiments.services import authoring
 from llm_routing.models import ChatProfile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from experiments.services import changes
 from experiments.services.metric_definitions import ensure_metric
 
 WRITE_AT_ONCE = 1_000  # rows
+NUMBERED_KEY = re.compile(r"case_(\d{1,9})", re.ASCII)
 KEYS_TOLD = 100  # of the inputs that one event tells of
 
 
@@ -74,6 +76,21 @@ def add_inputs(*, experiment: Experiment, author: User, rows: Sequence[Mapping[s
     except IntegrityError:
         _require_new(experiment, keys)  # another request was faster: by now its keys can be named
         raise
+
+
+def add_lines(*, experiment: Experiment, author: User, contents: Sequence[str]) -> None:
+    """One input for each text, keyed case_1, case_2, ... on from the highest number there is."""
+    if not contents:
+        raise InvalidBody({"lines": ["There is no text in these lines."]})
+    with transaction.atomic():
+        Experiment.objects.select_for_update().get(pk=experiment.pk)  # numbers go to one writer at a time
+        keys = experiment.inputs.filter(key__startswith="case_").values_list("key", flat=True)
+        numbers = [int(match[1]) for key in keys if (match := NUMBERED_KEY.fullmatch(key))]
+        rows = [
+            {"key": f"case_{number}", "content": content}
+            for number, content in enumerate(contents, max(numbers, default=0) + 1)
+        ]
+        add_inputs(experiment=experiment, author=author, rows=rows)
 
 
 def _require_distinct(keys: Sequence[str]) -> None:

@@ -1,20 +1,18 @@
-"""One row written, changed or removed, with its audit event in the same transaction."""
+"""One row of an experiment written, changed or removed, with its audit event."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from django.db import IntegrityError, models, transaction
+from django.db import models
 
-from evalsuite.audit.services import record
-from evalsuite.errors import Conflict
+from evalsuite.audit import changes as audited
+from evalsuite.audit.changes import kind_of, told
 from evalsuite.models import Row
 from evalsuite.orgs.models import Org, User
 
-LONGEST_JSON = 2_000  # characters; a larger value is told by its length alone
+__all__ = ["create", "delete", "kind_of", "told", "update"]
 
 # What keeps a row: results must keep what produced them.
 KEPT_BY: Mapping[str, tuple[str, ...]] = {
@@ -27,9 +25,7 @@ KEPT_BY: Mapping[str, tuple[str, ...]] = {
 
 def create(row: Row, *, org: Org, actor: User | None, facts: Mapping[str, Any]) -> None:
     """Save a new row; `facts` are what the event tells. Raises Conflict where it exists already."""
-    with transaction.atomic():
-        _save(row, force_insert=True)
-        record(_event(row, "created"), org=org, actor=actor, subject=row, after=facts)
+    audited.create(row, _event(row, "created"), org=org, actor=actor, facts=facts)
 
 
 def update(row: Row, *, org: Org, actor: User | None, changes: Mapping[str, Any]) -> None:
@@ -37,64 +33,15 @@ def update(row: Row, *, org: Org, actor: User | None, changes: Mapping[str, Any]
 
     Raises Conflict where another row has the name that must be its own.
     """
-    names = [name for name, value in changes.items() if getattr(row, name) != value]
-    if not names:
-        return
-    before = told(row, names)
-    for name in names:
-        setattr(row, name, changes[name])
-    dates = [field.name for field in row._meta.fields if getattr(field, "auto_now", False)]
-    with transaction.atomic():
-        _save(row, update_fields=[*names, *dates])
-        record(
-            _event(row, "updated"), org=org, actor=actor, subject=row, before=before, after=told(row, names)
-        )
+    audited.update(row, _event(row, "updated"), org=org, actor=actor, changes=changes)
 
 
 def delete(row: Row, *, org: Org, actor: User | None, facts: Mapping[str, Any] | None = None) -> None:
     """Remove a row that no result needs. Raises Conflict with the number of those that do."""
-    with transaction.atomic():
-        users = {name: getattr(row, name).count() for name in KEPT_BY.get(kind_of(row), ())}
-        users = {name: count for name, count in users.items() if count}
-        if users:
-            counts = " and ".join(f"{count:,} {name}" for name, count in users.items())
-            raise Conflict(f"This {kind_of(row)} is kept by {counts}.", **users)
-        record(_event(row, "deleted"), org=org, actor=actor, subject=row, before=facts)
-        row.delete()
-
-
-def kind_of(row: models.Model) -> str:
-    """The word that the wire uses for this kind of row."""
-    return str(getattr(row, "wire_name", row._meta.verbose_name))
-
-
-def told(row: models.Model, names: list[str]) -> dict[str, Any]:
-    """These fields of a row as an event tells them: wire names, ids for rows, no large JSON."""
-    facts = {}
-    for name in names:
-        attribute = row._meta.get_field(name).attname  # type: ignore[union-attr]
-        facts[re.sub("_(.)", lambda match: match[1].upper(), attribute)] = _plain(getattr(row, attribute))
-    return facts
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        length = len(json.dumps(value))
-        return value if length <= LONGEST_JSON else f"({length} characters of JSON)"
-    return value if value is None or isinstance(value, str | int | float) else str(value)
+    kept_by = KEPT_BY.get(kind_of(row), ())
+    audited.delete(row, _event(row, "deleted"), org=org, actor=actor, facts=facts, kept_by=kept_by)
 
 
 def _event(row: models.Model, verb: str) -> str:
     kind = kind_of(row)
     return f"experiment.{verb}" if kind == "experiment" else f"experiment.{kind}.{verb}"
-
-
-def _save(row: Row, **options: Any) -> None:
-    try:
-        with transaction.atomic():
-            row.save(**options)
-    except IntegrityError as error:
-        key = getattr(row, "key", None)
-        raise Conflict(
-            f"There is already another {kind_of(row)} {key or ''}".rstrip() + ".", key=key
-        ) from error

@@ -55,9 +55,9 @@ class AddVariant(Action):
             if model:
                 config |= {"modelProvider": model.provider.slug, "modelName": model.name}
         profile_id = values["chat_profile"]
-        authoring.add_variant(
-            experiment,
-            actor=self.user,
+        authoring.create_variant(
+            experiment=experiment,
+            author=self.user,
             name=values["name"],
             system_prompt=values["system_prompt"],
             chat_profile=ChatProfile.objects.for_org(self.org).find(profile_id) if profile_id else None,
@@ -71,7 +71,7 @@ class AddInputs(Action):
         experiment = self.experiment(experiment_id)
         form = forms.InputLinesForm(request.POST)
         checked(form)
-        authoring.add_lines(experiment, actor=self.user, contents=form.contents())
+        authoring.add_lines(experiment=experiment, author=self.user, contents=form.contents())
         return self.answer("inputs_update", inputs_card(self, experiment))
 
 
@@ -103,6 +103,6 @@ class RateRun(Action):
     def post(self, request: HttpRequest, org_id: str, run_id: str) -> HttpResponse:
         run = ExperimentRun.objects.for_org(self.org).select_related("experiment").find(run_id)
         pressed = checked(forms.FeedbackForm(request.POST))["thumb"] == "up"
-        thumb = None if run.thumbs_up is pressed else pressed
-        feedback.set_feedback(run, actor=self.user, thumbs_up=thumb)
+        run.thumbs_up = None if run.thumbs_up is pressed else pressed
+        feedback.give_feedback(run, org=self.org, actor=self.user, given={"thumbs_up": run.thumbs_up})
         return self.answer("thumbs", {"run": run, "org": self.org, "can_rate": True})

@@ -11,26 +11,15 @@ from contextlib import contextmanager
 
 import pytest
 import redis
-from celery import Celery, current_app
+from celery import Celery
 from django.db import connections
 
 from evalsuite.env import ROOT
 from experiments.services import permits
-from experiments.worker import EmbeddedWorker
 from llm_routing import slots
 from tests import factories
-from tests.experiments.obedient_ollama import ObedientOllama
 
 REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
-
-
-@pytest.fixture
-def embedded_worker(transactional_db, settings):
-    """The Celery worker of the serve process: threads and the in-memory broker."""
-    settings.SWEEP_EVERY = 0.2
-    current_app.control.purge()
-    with EmbeddedWorker() as worker:
-        yield worker
 
 
 @pytest.fixture
@@ -100,12 +89,6 @@ def wait_for(condition, *, timeout_s: float = 20.0):
             return value
         time.sleep(0.05)
     raise AssertionError("did not happen in time")
-
-
-@pytest.fixture
-def ollama():
-    with ObedientOllama() as server:
-        yield server
 
 
 @pytest.fixture

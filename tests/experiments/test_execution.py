@@ -10,13 +10,13 @@ from django.utils import timezone
 from evalsuite.audit.models import AuditEvent
 from evalsuite.errors import Conflict
 from evalsuite.quotas.models import UsageCounter, UsageRecord
-from experiments.models import Batch, Evaluator, EvalScore, ExperimentInput, ExperimentRun, RunAttempt
+from experiments.models import Batch, EvalScore, Evaluator, ExperimentInput, ExperimentRun, RunAttempt
 from experiments.services import execution, planning, recording, steering, sweeping
 from experiments.services.evaluation import Panel
 from llm_routing.types import Completion, Timings
 from tests import factories
 from tests.experiments.conftest import wait_for
-from tests.experiments.obedient_ollama import ObedientOllama
+from tests.fakes.obedient_ollama import ObedientOllama
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

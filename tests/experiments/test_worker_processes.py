@@ -11,7 +11,7 @@ from experiments.models import RunAttempt
 from experiments.services import planning
 from tests import factories
 from tests.experiments.conftest import wait_for, worker_process
-from tests.experiments.obedient_ollama import ObedientOllama
+from tests.fakes.obedient_ollama import ObedientOllama
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.redis]
 
@@ -44,12 +44,13 @@ def test_slots_hold_across_two_worker_processes(redis_broker, org):
 
 
 def test_killing_a_worker_loses_nothing_and_records_nothing_twice(redis_broker, org):
-    with ObedientOllama(delay_s=0.05) as ollama:
+    with ObedientOllama(delay_s=0.25) as ollama:
         factories.set_default_model(org, factories.make_model(base_url=ollama.base_url, slots=8))
         experiment = factories.make_experiment(org, inputs=30, variants=2)
         with worker_process(redis_broker) as first:
             batch = planning.start_batch(experiment=experiment, author=None)
-            wait_for(lambda: batch.runs.filter(state="succeeded").count() > 5, timeout_s=30)
+            running = batch.runs.filter(state="running")
+            wait_for(lambda: batch.runs.filter(state="succeeded").count() > 5 and running.count() > 3)
             first.kill()
             first.wait()
             with worker_process(redis_broker):

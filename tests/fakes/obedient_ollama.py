@@ -57,7 +57,8 @@ class ObedientOllama:
                 time.sleep(ollama.delay_s)
                 order, _, value = prompt.split()[-1].partition("-")
                 if order == "fail" or (order == "flaky" and first):
-                    return self.send_json(int(value), {"error": "server busy, please try again."})
+                    self.send_json(int(value), {"error": "server busy, please try again."})
+                    return
                 if order == "too":
                     inner = {
                         "error": {
@@ -66,7 +67,8 @@ class ObedientOllama:
                             "context size (512 tokens), try increasing it",
                         }
                     }
-                    return self.send_json(400, {"error": json.dumps(inner)})
+                    self.send_json(400, {"error": json.dumps(inner)})
+                    return
                 if order == "sleep":
                     time.sleep(float(value))
                 self.stream(body["model"], f"echo: {prompt}", broken=order == "broken")

@@ -1,0 +1,52 @@
+PYTHON ?= python3
+VENV := .venv/bin
+UV ?= uv
+LOCK = $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header --quiet
+export PORT
+
+.DEFAULT_GOAL := help
+.PHONY: help run password manage test lint format lock screenshots clean
+
+help: ## Show what there is
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Install what is missing, run the sample experiment, serve on http://127.0.0.1:8000 (PORT=...)
+	@$(PYTHON) scripts/bootstrap.py run
+
+password: ## Set another password for the user admin of `make run`
+	@$(PYTHON) scripts/bootstrap.py manage changepassword admin
+
+manage: ## Any manage.py command on the data of `make run`: make manage ARGS="run_experiment --help"
+	@$(PYTHON) scripts/bootstrap.py manage $(ARGS)
+
+test: ## Run all tests that can run here; say what could not
+	@$(PYTHON) scripts/bootstrap.py dev
+	@$(VENV)/python scripts/test.py
+
+lint: ## Check style, types, templates and missing migrations
+	@$(PYTHON) scripts/bootstrap.py dev
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy .
+	$(VENV)/djlint --lint --quiet templates
+	DEBUG=1 $(VENV)/python manage.py makemigrations --check --dry-run
+
+format: ## Put the code into its usual form
+	@$(PYTHON) scripts/bootstrap.py dev
+	$(VENV)/ruff check --fix --exit-zero .
+	$(VENV)/ruff format .
+
+lock: ## Resolve requirements/*.txt anew (needs uv)
+	$(LOCK) pyproject.toml --extra postgres --fork-strategy fewest -o requirements/runtime.txt
+	$(LOCK) pyproject.toml --extra postgres --group dev -c requirements/runtime.txt --fork-strategy fewest \
+	  -o requirements/dev.txt
+	$(LOCK) requirements/assets.in --no-deps --no-annotate -o requirements/assets.txt
+	$(LOCK) requirements/embedded.in --no-deps --no-annotate -o requirements/embedded.txt
+
+screenshots: ## Make the pictures of the README from a running product (needs Chromium)
+	@$(PYTHON) scripts/bootstrap.py dev
+	$(VENV)/python scripts/screenshots.py
+
+clean: ## Remove the virtual environment and all caches; your data in var/ stays
+	rm -rf .venv staticfiles .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,277 @@
+"""What every admin page of ours shares: rows of one's own orgs, and an audit event for each write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin, messages
+from django.db import models, transaction
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin, TabularInline
+
+from evalsuite.audit.services import record
+from evalsuite.errors import EvalsuiteError
+from evalsuite.orgs.models import Membership, Org, User
+from evalsuite.orgs.permissions import ROLE_PERMISSIONS, Permission
+
+KIND_NAMES: dict[type, str] = {dict: "object", list: "list"}
+
+
+def org_ids(request: HttpRequest, permission: Permission) -> set[UUID]:
+    """The orgs where this person's role has the permission; read once for each request."""
+    roles: dict[UUID, str] | None = getattr(request, "admin_roles", None)
+    if roles is None:
+        roles = dict(Membership.objects.filter(user=cast("User", request.user)).values_list("org_id", "role"))
+        request.admin_roles = roles  # type: ignore[attr-defined]
+    return {org for org, role in roles.items() if permission in ROLE_PERMISSIONS[role]}
+
+
+def scope_of(model: type[models.Model]) -> OrgScopedAdmin | None:
+    """The admin that knows how a row of this model leads to its org."""
+    found = admin.site._registry.get(model)
+    return found if isinstance(found, OrgScopedAdmin) else None
+
+
+def org_of(row: models.Model) -> Org | None:
+    """The org that owns a row; None for what the operator shares and for what has no owner."""
+    scope = scope_of(type(row))
+    if isinstance(row, Org) or scope is None:
+        return row if isinstance(row, Org) else None
+    value: Any = row
+    for name in scope.org_path.split("__"):
+        value = getattr(value, name, None)
+    return value if isinstance(value, Org) else None
+
+
+class OrgForm(forms.ModelForm):
+    """A row stays in orgs that one may write to, and refers to rows of its own org only."""
+
+    request: HttpRequest
+    write_permission: Permission
+
+    def clean(self) -> dict[str, Any] | None:
+        """JSON left empty is the field's default; otherwise it must be of the same type."""
+        cleaned = super().clean() or self.cleaned_data
+        for field in self.instance._meta.fields:
+            if not isinstance(field, models.JSONField) or field.name not in cleaned:
+                continue
+            default, value = field.get_default(), cleaned[field.name]
+            if value is None:
+                cleaned[field.name] = default
+            elif not isinstance(value, type(default)):
+                self.add_error(field.name, f"This must be a JSON {KIND_NAMES[type(default)]}.")
+            elif "\\u0000" in json.dumps(value):
+                self.add_error(field.name, "This holds a NUL character.")
+        return cleaned
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        if self.errors or scope_of(type(self.instance)) is None:
+            return
+        org = org_of(self.instance)
+        if not self.request.user.is_superuser:
+            is_new_org = isinstance(self.instance, Org)
+            if not is_new_org and (org is None or org.pk not in org_ids(self.request, self.write_permission)):
+                self.add_error(None, "Choose an organisation in which you may do this.")
+                return
+        for field in self.instance._meta.fields:
+            if field.name not in self.fields or not isinstance(field, models.ForeignKey):
+                continue
+            other = getattr(self.instance, field.name)
+            owner = org_of(other) if other is not None else None
+            if owner is not None and org is not None and owner != org:
+                self.add_error(field.name, "This belongs to another organisation.")
+
+
+class OrgScope:
+    """Permissions and choices, for pages and for inlines alike. An inline is asked about its parent."""
+
+    view_permission: Permission = "org:experiments:read"
+    write_permission: Permission = "org:experiments:write"
+    model: type[models.Model]
+
+    def _may(self, request: HttpRequest, permission: Permission, row: models.Model | None) -> bool:
+        user = request.user
+        if not (user.is_active and user.is_staff):
+            return False
+        if user.is_superuser:
+            return True
+        orgs = org_ids(request, permission)
+        if row is None:
+            return bool(orgs)
+        owner = org_of(row)
+        return owner is not None and owner.pk in orgs
+
+    def has_view_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return self._may(request, self.view_permission, obj) or self._may(request, self.write_permission, obj)
+
+    def has_write_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        """For actions: also on pages that are read-only otherwise."""
+        return self._may(request, self.write_permission, obj)
+
+    def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return self._may(request, self.write_permission, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return self._may(request, self.write_permission, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return self._may(request, self.write_permission, obj)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def choices(self, model: type[models.Model], request: HttpRequest) -> models.QuerySet[Any] | None:
+        """The rows that a field of this page may refer to; None for all."""
+        if request.user.is_superuser:
+            return None
+        orgs = org_ids(request, self.write_permission)
+        if model is User:
+            return User.objects.filter(memberships__org__in=orgs).distinct()
+        scope = scope_of(model)
+        return scope.rows_of(model._default_manager.all(), orgs) if scope else None
+
+    def formfield_for_foreignkey(
+        self, db_field: Any, request: HttpRequest, **kwargs: Any
+    ) -> forms.ModelChoiceField[Any] | None:
+        if "queryset" not in kwargs and (rows := self.choices(db_field.related_model, request)) is not None:
+            kwargs["queryset"] = rows
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[misc,no-any-return]
+
+    def formfield_for_manytomany(
+        self, db_field: Any, request: HttpRequest, **kwargs: Any
+    ) -> forms.ModelMultipleChoiceField[Any] | None:
+        if "queryset" not in kwargs and (rows := self.choices(db_field.related_model, request)) is not None:
+            kwargs["queryset"] = rows
+        return super().formfield_for_manytomany(db_field, request, **kwargs)  # type: ignore[misc,no-any-return]
+
+    def get_autocomplete_fields(self, request: HttpRequest) -> list[str]:
+        """Only a superuser may search in all people; others choose from a list of their colleagues."""
+        names = super().get_autocomplete_fields(request)  # type: ignore[misc]
+        if request.user.is_superuser:
+            return list(names)
+        return [name for name in names if self.model._meta.get_field(name).related_model is not User]
+
+
+class OrgScopedAdmin(OrgScope, ModelAdmin):  # type: ignore[misc]
+    """`org_path` leads from a row to its org. `shared`: rows without an org may be seen by all staff."""
+
+    org_path = "org"
+    shared = False
+    form = OrgForm
+    show_full_result_count = False
+    list_per_page = 50
+    compressed_fields = True
+    deleted_along: tuple[str, ...] = ()  # names of read-only rows that a deletion takes along
+
+    def rows_of(self, rows: models.QuerySet[Any], orgs: Iterable[UUID]) -> models.QuerySet[Any]:
+        owned = models.Q(**{f"{self.org_path}__in": list(orgs)})
+        return rows.filter(owned | models.Q(**{self.org_path: None}) if self.shared else owned)
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        rows: models.QuerySet[Any] = super().get_queryset(request)
+        if request.user.is_superuser:
+            return rows
+        return self.rows_of(
+            rows, org_ids(request, self.view_permission) | org_ids(request, self.write_permission)
+        )
+
+    def has_view_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        shared = self.shared and obj is not None and org_of(obj) is None
+        return super().has_view_permission(request, None if shared else obj)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        form.request, form.write_permission = request, self.write_permission
+        return form
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        with transaction.atomic():
+            super().save_model(request, obj, form, change)
+            self.tell(request, obj, "changed" if change else "created", form.changed_data)
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        with transaction.atomic():
+            self.tell(request, obj, "deleted")
+            super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
+        with transaction.atomic():
+            for row in queryset:
+                self.tell(request, row, "deleted")
+            super().delete_queryset(request, queryset)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        with transaction.atomic():
+            super().save_formset(request, form, formset, change)
+            for row in formset.new_objects:
+                self.tell(request, row, "created")
+            for row, names in formset.changed_objects:
+                self.tell(request, row, "changed", names)
+            for row in formset.deleted_objects:
+                self.tell(request, row, "deleted")
+
+    def tell(
+        self, request: HttpRequest, row: models.Model, what: str, names: Iterable[str] | None = None
+    ) -> None:
+        """The audit event of one write: which fields, never what was in them."""
+        org = None if isinstance(row, Org) and what == "deleted" else org_of(row)
+        after = None if names is None else {"fields": sorted(names)}
+        actor = request.user if isinstance(request.user, User) else None
+        event = f"admin.{row._meta.model_name}.{what}"
+        record(event, org=org, actor=actor, subject=row, after=after)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, set[str], Any]:
+        to_delete, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
+        return to_delete, counts, set(perms_needed) - set(self.deleted_along), protected
+
+    def act(self, request: HttpRequest, queryset: models.QuerySet[Any], work: Callable[[Any], str]) -> None:
+        """Do `work` on each row that one may write to; what it answers or refuses becomes a message."""
+        for row in queryset:
+            if not self.has_write_permission(request, row):
+                self.message_user(request, f"{row}: you may not do this here.", messages.ERROR)
+                continue
+            try:
+                self.message_user(request, f"{row}: {work(row)}", messages.SUCCESS)
+            except EvalsuiteError as error:
+                self.message_user(request, f"{row}: {error}", messages.ERROR)
+
+
+class OrgScopedInline(OrgScope, TabularInline):  # type: ignore[misc]
+    form = OrgForm
+    extra = 0
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        formset = super().get_formset(request, obj, **kwargs)
+        formset.form.request, formset.form.write_permission = request, self.write_permission
+        return formset
+
+
+class ReadOnlyAdmin:
+    """What the product has written is looked at here, and never changed."""
+
+    def has_add_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False
+
+
+class ScopedRelatedFilter(admin.RelatedFieldListFilter):
+    """A filter by related rows that offers only those one may see."""
+
+    def field_choices(
+        self, field: Any, request: HttpRequest, model_admin: admin.ModelAdmin[Any]
+    ) -> list[tuple[str, Any]]:
+        scope = scope_of(field.related_model)
+        if scope is None:
+            return []
+        rows = scope.get_queryset(request)
+        return [(str(row.pk), str(row)) for row in rows[:200]]

@@ -1,0 +1,68 @@
+"""The admin's menu: groups of pages, each shown to those who may open it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import apps
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
+
+# Group -> (model, icon)
+GROUPS = {
+    "Experiments": [
+        ("experiments.Experiment", "science"),
+        ("experiments.ExperimentInput", "dataset"),
+        ("experiments.ExperimentVariant", "alt_route"),
+        ("experiments.Batch", "play_circle"),
+        ("experiments.ExperimentRun", "grid_on"),
+        ("experiments.RunAttempt", "replay"),
+    ],
+    "Evaluation": [
+        ("experiments.EvalMetricDefinition", "straighten"),
+        ("experiments.Evaluator", "fact_check"),
+        ("experiments.EvalScore", "grade"),
+    ],
+    "Models": [
+        ("llm_routing.Provider", "dns"),
+        ("llm_routing.Endpoint", "lan"),
+        ("llm_routing.RegisteredModel", "memory"),
+        ("llm_routing.ModelDefault", "bookmark"),
+        ("llm_routing.ChatProfile", "badge"),
+        ("llm_routing.SlotLease", "hourglass_empty"),
+    ],
+    "Playground": [
+        ("playground.PlaygroundSession", "forum"),
+        ("playground.PlaygroundMessage", "chat"),
+    ],
+    "Organisations": [
+        ("orgs.Org", "apartment"),
+        ("orgs.Membership", "group"),
+        ("orgs.User", "person"),
+        ("auth.Group", "groups"),
+    ],
+    "Records": [
+        ("audit.AuditEvent", "history"),
+        ("quotas.UsageRecord", "receipt_long"),
+        ("quotas.UsageCounter", "data_usage"),
+    ],
+}
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    groups = []
+    for title, entries in GROUPS.items():
+        items = [item for label, icon in entries if (item := _item(request, label, icon))]
+        if items:
+            groups.append({"title": title, "separator": True, "collapsible": False, "items": items})
+    return groups
+
+
+def _item(request: HttpRequest, label: str, icon: str) -> dict[str, Any] | None:
+    model = apps.get_model(label)
+    if not admin.site._registry[model].has_view_permission(request):
+        return None
+    meta = model._meta
+    link = reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist")
+    return {"title": str(meta.verbose_name_plural).capitalize(), "icon": icon, "link": link}

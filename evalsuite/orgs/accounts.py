@@ -1,0 +1,82 @@
+"""The pages of an account: log in, log out, change the password; and where the console begins."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+from django.contrib.auth import views
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_safe
+
+from evalsuite.audit.services import record
+from evalsuite.errors import RateLimited, Unauthenticated
+from evalsuite.orgs import signing_in
+from evalsuite.orgs.models import Org, User
+
+
+class LoginForm(AuthenticationForm):
+    """Django's form; the password is checked by the service that the API uses as well."""
+
+    refused: RateLimited | None = None
+
+    def clean(self) -> dict[str, Any]:
+        username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
+        if username and password:
+            try:
+                self.user_cache = signing_in.check_password(
+                    self.request, username=username, password=password
+                )
+            except RateLimited as error:
+                self.refused = error
+                raise ValidationError(error.message, code="rate_limited") from error
+            except Unauthenticated as error:
+                raise self.get_invalid_login_error() from error
+        return self.cleaned_data
+
+
+class LoginPage(views.LoginView):
+    authentication_form = LoginForm
+    redirect_authenticated_user = True
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        with transaction.atomic():
+            response = super().form_valid(form)
+            signing_in.record_login(form.get_user(), way="page")
+        return response
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        response = super().form_invalid(form)
+        refused = cast("LoginForm", form).refused
+        if refused and refused.retry_after:
+            response.status_code = refused.status
+            response["Retry-After"] = str(math.ceil(refused.retry_after))
+        return response
+
+
+class PasswordPage(views.PasswordChangeView):
+    """A new password ends all tokens and every other session of the account."""
+
+    def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
+        user = cast("User", self.request.user)
+        with transaction.atomic():
+            response = super().form_valid(form)
+            record("account.password.changed", org=None, actor=user, subject=user)
+        return response
+
+
+@require_safe
+@login_required
+def home(request: HttpRequest) -> HttpResponse:
+    """The first page that the caller may see, in the first of their orgs."""
+    user = cast("User", request.user)
+    org = Org.objects.visible_to(user).first()
+    if org is None:
+        return render(request, "console/no_org.html")
+    can_try = "org:playground:use" in org.permissions_of(user)
+    return redirect("console:playground" if can_try else "console:experiments", org_id=org.pk)

@@ -1,0 +1,102 @@
+"""Guessing passwords is bounded: failures are counted for each name and for each address.
+
+Counted in Redis where there is one, so that all web processes count together, else in this process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+import redis
+from django.conf import settings
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage, RedisStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from evalsuite.errors import RateLimited
+
+log = logging.getLogger(__name__)
+
+WINDOW_MINUTES = 5
+BY_NAME = RateLimitItemPerMinute(10, WINDOW_MINUTES, namespace="login-name")
+BY_ADDRESS = RateLimitItemPerMinute(50, WINDOW_MINUTES, namespace="login-address")
+T = TypeVar("T")
+
+
+class LoginAttempt:
+    """One look at a password. Counts as a failure from the start, so that no burst slips through.
+
+    Raises RateLimited before the password is looked at; `succeeded` takes the count back.
+    """
+
+    def __init__(self, username: str, address: str | None) -> None:
+        self.address = address or "unknown"
+        # A digest: names of any length and alphabet make keys alike, and no key tells a name.
+        self.name = hashlib.sha256(f"{self.address} {username.casefold()}".encode()).hexdigest()
+        _take(BY_ADDRESS, self.address)
+        try:
+            _take(BY_NAME, self.name)
+        except RateLimited:
+            # Refused without a look, so it is no failure: others at the address are not to suffer.
+            _counted(lambda counter: _give_back(counter, BY_ADDRESS, self.address))
+            raise
+
+    def succeeded(self) -> None:
+        """The password was right: forget the failures of this name, and the count of this attempt."""
+        _counted(lambda counter: counter.clear(BY_NAME, self.name))
+        _counted(lambda counter: _give_back(counter, BY_ADDRESS, self.address))
+
+
+def _take(limit: RateLimitItemPerMinute, identity: str) -> None:
+    if not _counted(lambda counter: counter.hit(limit, identity)):
+        free_at = _counted(lambda counter: counter.get_window_stats(limit, identity).reset_time)
+        wait = max(1.0, free_at - time.time())
+        raise RateLimited(
+            f"Too many failed attempts. Try again in {_in_words(wait)}.",
+            retry_after=wait,
+            minutes=WINDOW_MINUTES,
+        )
+
+
+def _in_words(seconds: float) -> str:
+    minutes = -(-int(seconds) // 60)
+    return f"{minutes} minutes" if minutes > 1 else "a minute"
+
+
+def _counted(use: Callable[[MovingWindowRateLimiter], T]) -> T:
+    """Ask Redis; while it is away this process counts alone, which is better than not at all."""
+    if settings.REDIS_URL:
+        try:
+            return use(_shared(settings.REDIS_URL))
+        except redis.RedisError:
+            log.warning("Redis does not answer: failed logins are counted in this process alone")
+    return use(_local())
+
+
+@cache
+def _local() -> MovingWindowRateLimiter:
+    return MovingWindowRateLimiter(MemoryStorage())
+
+
+@cache
+def _shared(url: str) -> MovingWindowRateLimiter:
+    options: dict[str, Any] = {"socket_timeout": 2, "socket_connect_timeout": 2}
+    return MovingWindowRateLimiter(RedisStorage(url, key_prefix="evalsuite-throttle", **options))
+
+
+def _give_back(counter: MovingWindowRateLimiter, limit: RateLimitItemPerMinute, identity: str) -> None:
+    """Drop the newest entry. `limits` cannot do this, and its entries are alike but for their times."""
+    key = limit.key_for(identity)
+    storage: Any = counter.storage
+    if isinstance(storage, RedisStorage):
+        connection: Any = storage.get_connection()
+        connection.lpop(storage.prefixed_key(key))
+        return
+    with storage.locks[key]:
+        if storage.events.get(key):
+            del storage.events[key][0]

@@ -1,0 +1,77 @@
+"""A test set as the admin imports and exports it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from import_export import fields, resources, widgets
+from import_export.results import Error, Result, RowResult
+
+from evalsuite.errors import EvalsuiteError
+from evalsuite.orgs.models import User
+from experiments.datasets.checking import COLUMNS, Checked
+from experiments.datasets.formats import Lines
+from experiments.models import Experiment, ExperimentInput
+from experiments.services import authoring
+
+PROBLEMS_TOLD = 200
+
+
+class TextWidget(widgets.Widget):  # type: ignore[misc]
+    """Text as it is; None stays None, which JSON can tell from an empty text."""
+
+    def render(self, value: Any, obj: Any = None, **_: Any) -> Any:
+        return value
+
+
+class MetadataWidget(widgets.Widget):  # type: ignore[misc]
+    def render(self, value: Any, obj: Any = None, **_: Any) -> str:
+        return json.dumps(value or {}, ensure_ascii=False)
+
+
+class Fault(Error):  # type: ignore[misc]
+    """One line of the list of what is wrong; a file's faults have no traceback."""
+
+    traceback = ""
+
+
+class InputResource(resources.ModelResource):  # type: ignore[misc]
+    """Imports a whole file or nothing of it, into one experiment."""
+
+    key = fields.Field(attribute="key", widget=TextWidget())
+    content = fields.Field(attribute="content", widget=TextWidget())
+    expected = fields.Field(attribute="expected", widget=TextWidget())
+    metadata = fields.Field(attribute="metadata", widget=MetadataWidget())
+
+    class Meta:
+        model = ExperimentInput
+        fields = COLUMNS
+        export_order = COLUMNS
+
+    def __init__(
+        self, experiment: Experiment | None = None, author: User | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.experiment, self.author = experiment, author
+
+    def import_data(self, dataset: Lines, dry_run: bool = False, **_: Any) -> Result:
+        """Faults are errors of the result; without any, one service call writes all rows."""
+        if self.experiment is None or self.author is None:
+            raise ValueError("An import needs an experiment and an author.")
+        result = Result()
+        taken = set(self.experiment.inputs.values_list("key", flat=True))
+        checked = Checked(dataset, taken)
+        for problem in checked.problems[:PROBLEMS_TOLD]:
+            result.append_base_error(Fault(problem))
+        if more := len(checked.problems[PROBLEMS_TOLD:]):
+            result.append_base_error(Fault(f"and {more:,} more"))
+        if checked.problems or dry_run:
+            return result
+        try:
+            authoring.add_inputs(experiment=self.experiment, author=self.author, rows=checked.rows)
+        except EvalsuiteError as error:  # another request has taken a key meanwhile
+            result.append_base_error(Fault(error))
+            return result
+        result.totals[RowResult.IMPORT_TYPE_NEW] = result.total_rows = len(checked.rows)
+        return result

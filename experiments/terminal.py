@@ -1,0 +1,129 @@
+"""What a run looks like in a terminal: how far it is, and what came out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from experiments.models import Batch
+from experiments.services.results import VariantResult
+
+LOOK_S = 0.2
+LINE_EVERY_S = 5.0  # where the lines are kept, as in a log
+BAR = 30  # characters
+
+
+class Screen(Protocol):
+    def write(self, text: str, /) -> Any: ...
+    def flush(self) -> Any: ...
+    def isatty(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Cells of a batch. `failed` and `cancelled` are among the `closed`."""
+
+    closed: int
+    failed: int
+    cancelled: int
+    total: int
+
+
+def count(batch: Batch) -> Count:
+    row = Batch.objects.with_progress().get(pk=batch.pk)
+    succeeded, failed, cancelled = (getattr(row, state) for state in ("succeeded", "failed", "cancelled"))
+    return Count(succeeded + failed + cancelled, failed, cancelled, row.total)
+
+
+def watch(batch: Batch, screen: Screen, *, timeout_s: float | None = None) -> bool:
+    """Show how far the batch is until it has ended. False where it goes on after `timeout_s`."""
+    begin = time.monotonic()
+    show = _bar(screen) if screen.isatty() else _lines(screen)
+    while True:
+        batch.refresh_from_db(fields=["state", "finished_at"])
+        seconds = time.monotonic() - begin
+        ended = batch.finished_at is not None
+        show(progress(count(batch), seconds), ended)
+        if ended:
+            return True
+        if timeout_s is not None and seconds >= timeout_s:
+            return False
+        time.sleep(LOOK_S)
+
+
+def progress(cells: Count, seconds: float) -> str:
+    """Such as `[#####.....] 12/48 cells, 3 s, about 9 s left`."""
+    filled = BAR * cells.closed // cells.total
+    text = f"[{'#' * filled}{'.' * (BAR - filled)}] {cells.closed}/{cells.total} cells, {seconds:.0f} s"
+    if cells.failed:
+        text += f", {cells.failed} failed"
+    if 0 < cells.closed < cells.total:
+        text += f", about {seconds / cells.closed * (cells.total - cells.closed):.0f} s left"
+    return text
+
+
+def _bar(screen: Screen) -> Callable[[str, bool], None]:
+    def show(text: str, ended: bool) -> None:
+        screen.write(f"\r\033[K{text}{chr(10) if ended else ''}")
+        screen.flush()
+
+    return show
+
+
+def _lines(screen: Screen) -> Callable[[str, bool], None]:
+    last = time.monotonic()
+
+    def show(text: str, ended: bool) -> None:
+        nonlocal last
+        if ended or time.monotonic() - last >= LINE_EVERY_S:
+            last = time.monotonic()
+            screen.write(f"{text}\n")
+            screen.flush()
+
+    return show
+
+
+def table(results: Sequence[VariantResult]) -> str:
+    """A line for each variant, a column for each metric."""
+    metrics = [metric.metric for metric in results[0].metrics] if results else []
+    heads = ["variant", "cells", "failed", "mean latency", "tokens in", "tokens out"]
+    heads += ["share correct" if metric.key == "correctness" else metric.name for metric in metrics]
+    return _aligned([heads, *([*_facts(result), *_means(result)] for result in results)])
+
+
+def _facts(result: VariantResult) -> list[str]:
+    mean = result.latency.mean
+    tokens = (result.tokens.input, result.tokens.output)
+    return [
+        result.variant.name,
+        str(result.cells["total"]),
+        str(result.cells["failed"]),
+        "-" if mean is None else f"{mean:,.0f} ms",
+        *("-" if number is None else f"{number:,}" for number in tokens),
+    ]
+
+
+def _means(result: VariantResult) -> list[str]:
+    return [_mean(score.mean, correct=score.metric.key == "correctness") for score in result.metrics]
+
+
+def _mean(value: float | None, *, correct: bool) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0%}" if correct else f"{value:.3g}"
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(_cells(row, widths)).rstrip() for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def _cells(row: list[str], widths: list[int]) -> list[str]:
+    """The name to the left, numbers to the right."""
+    return [
+        cell.rjust(width) if column else cell.ljust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]

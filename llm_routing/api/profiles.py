@@ -1,0 +1,92 @@
+"""Chat profiles: a prompt, a model and settings under one name."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema_view
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from evalsuite.api import StrictCharField, StrictIntegerField, StrictSerializer
+from evalsuite.documents import creates, describes, lists
+from evalsuite.fields import LONGEST_TEXT, NumberField, OptionalText
+from evalsuite.openapi import envelope
+from evalsuite.orgs.permissions import Permission
+from evalsuite.orgs.resources import Detail, Paged, Resource
+from llm_routing import registry, services
+from llm_routing.models import ChatProfile
+
+
+class ProfileBody(StrictSerializer):
+    """The model must be one that the organisation may call."""
+
+    name = StrictCharField(max_length=128)
+    systemPrompt = OptionalText(source="system_prompt", max_length=LONGEST_TEXT)
+    modelProvider = StrictCharField(
+        source="model_provider",
+        max_length=64,
+        required=False,
+        help_text=f"Default: {registry.DEFAULT_PROVIDER}.",
+    )
+    modelName = StrictCharField(source="model_name", max_length=256)
+    temperature = NumberField(required=False, min_value=0, max_value=2)
+    topP = NumberField(source="top_p", required=False, min_value=0, max_value=1)
+    maxTokens = StrictIntegerField(
+        source="max_tokens", required=False, allow_null=True, min_value=1, max_value=32768
+    )
+
+
+class ProfileSerializer(serializers.Serializer[ChatProfile]):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    systemPrompt = serializers.CharField(source="system_prompt")
+    modelProvider = serializers.CharField(source="model_provider")
+    modelName = serializers.CharField(source="model_name")
+    temperature = serializers.FloatField()
+    topP = serializers.FloatField(source="top_p")
+    maxTokens = serializers.IntegerField(source="max_tokens", allow_null=True)
+    version = serializers.IntegerField(help_text="Counts the changes, from 1.")
+    createdAt = serializers.DateTimeField(source="created_at")
+    updatedAt = serializers.DateTimeField(source="updated_at")
+
+
+class ProfilesView(Resource):
+    required_permission: ClassVar[Permission | dict[str, Permission]] = {
+        "GET": "org:experiments:read",
+        "POST": "org:profiles:write",
+        "PATCH": "org:profiles:write",
+        "DELETE": "org:profiles:write",
+    }
+
+
+@extend_schema_view(get=lists("chat_profile", "chatProfiles", ProfileSerializer))
+class ProfileList(ProfilesView, Paged):
+    list_key = "chatProfiles"
+    serializer_class = ProfileSerializer
+
+    def get_queryset(self) -> QuerySet[ChatProfile]:
+        return ChatProfile.objects.for_org(self.org)
+
+    @creates("chat_profile", ProfileBody, envelope("chatProfile", ProfileSerializer))
+    def post(self, request: Request, **ids: str) -> Response:
+        profile = services.create_profile(org=self.org, actor=self.user, **self.checked(ProfileBody))
+        return Response({"chatProfile": ProfileSerializer(profile).data}, status=201)
+
+
+@extend_schema_view(**describes("chat_profile", "chatProfile", ProfileSerializer, ProfileBody))
+class ProfileDetail(ProfilesView, Detail):
+    key = "chatProfile"
+    answer = ProfileSerializer
+    changes_body = ProfileBody
+
+    def find(self) -> ChatProfile:
+        return ChatProfile.objects.for_org(self.org).select_related("org").find(self.kwargs["profile_id"])
+
+    def change(self, row: ChatProfile, given: dict[str, Any]) -> None:
+        services.update_profile(row, actor=self.user, **given)
+
+    def remove(self, row: ChatProfile) -> None:
+        services.delete_profile(row, actor=self.user)

@@ -1,0 +1,129 @@
+"""Writing an org's own providers. Those without an org are the operator's, managed in the admin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+
+from evalsuite.audit import changes
+from evalsuite.audit.services import record
+from evalsuite.errors import InvalidBody
+from evalsuite.orgs.models import Org, User
+from llm_routing import registry
+from llm_routing.addresses import AddressNotAllowed, require_allowed
+from llm_routing.models import Endpoint, Provider
+
+
+class Place(TypedDict):
+    """An endpoint as a body names it."""
+
+    base_url: str
+    slots: int
+
+
+def create_provider(*, org: Org, actor: User, endpoints: Sequence[Place], **fields: Any) -> Provider:
+    """Raises InvalidBody for an address that no org may use, Conflict for a slug that the org has."""
+    _require_places(endpoints)
+    provider = Provider(org=org, **fields)
+    facts = {
+        **changes.told(provider, ["slug", "name", "kind"]),
+        "hasApiKey": bool(provider.api_key),
+        "addresses": [place["base_url"] for place in endpoints],
+    }
+    with transaction.atomic():
+        changes.create(provider, "provider.created", org=org, actor=actor, facts=facts)
+        _write_places(provider, endpoints)
+    return provider
+
+
+def update_provider(provider: Provider, *, org: Org, actor: User, **fields: Any) -> None:
+    """Change what is given; `endpoints` replaces all of them.
+
+    An address that was not there before wipes the key unless it is sent anew: a key goes to the
+    server that it was entered for and to no other. Raises as `create_provider`.
+    """
+    require_own(provider, org)
+    endpoints: Sequence[Place] | None = fields.pop("endpoints", None)
+    if endpoints is not None:
+        _require_places(endpoints)
+    with transaction.atomic():
+        provider.refresh_from_db(from_queryset=Provider.objects.select_for_update())
+        places = _told_places(provider)
+        wanted = places if endpoints is None else {place["base_url"]: place["slots"] for place in endpoints}
+        if wanted.keys() - places.keys():
+            fields.setdefault("api_key", "")
+        before, after = _differences(provider, fields)
+        if wanted != places:
+            before["endpoints"], after["endpoints"] = places, wanted
+            _write_places(provider, endpoints or ())
+        if not after:
+            return
+        changes.save(provider, update_fields=list(fields))
+        record("provider.updated", org=org, actor=actor, subject=provider, before=before, after=after)
+
+
+def delete_provider(provider: Provider, *, org: Org, actor: User) -> None:
+    """With its models. Results keep their names."""
+    require_own(provider, org)
+    facts = {**changes.told(provider, ["slug", "name", "kind"]), "models": provider.models.count()}
+    changes.delete(provider, "provider.deleted", org=org, actor=actor, facts=facts)
+
+
+def sync(provider: Provider, *, org: Org, actor: User) -> registry.SyncResult:
+    """Ask the provider for its models. Raises its error; nothing is changed then."""
+    require_own(provider, org)
+    for endpoint in provider.endpoints.all():  # a name may mean another server than when it was entered
+        require_allowed(endpoint.base_url, settings.PRIVATE_PROVIDER_NETWORKS)
+    result = registry.sync_provider(provider)
+    counts = {"added": len(result.added), "updated": len(result.updated), "gone": len(result.gone)}
+    record("provider.synced", org=org, actor=actor, subject=provider, after=counts)
+    return result
+
+
+def require_own(provider: Provider, org: Org) -> None:
+    """Raises PermissionDenied for a provider that the operator shares with all."""
+    if provider.org_id != org.pk:
+        raise PermissionDenied("This provider is shared by all organisations: the operator manages it.")
+
+
+def _differences(provider: Provider, fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sets the fields; what an event tells of it, where of the key only that there is one."""
+    changed = [name for name, value in fields.items() if getattr(provider, name) != value]
+    open_names = [name for name in changed if name != "api_key"]
+    before: dict[str, Any] = changes.told(provider, open_names)
+    had_key = bool(provider.api_key)
+    for name in changed:
+        setattr(provider, name, fields[name])
+    after: dict[str, Any] = changes.told(provider, open_names)
+    if "api_key" in changed:
+        before["hasApiKey"], after["hasApiKey"] = had_key, bool(provider.api_key)
+    return before, after
+
+
+def _require_places(endpoints: Sequence[Place]) -> None:
+    seen: set[str] = set()
+    for number, place in enumerate(endpoints):
+        field = f"endpoints.{number}.baseUrl"
+        if place["base_url"] in seen:
+            raise InvalidBody({field: ["This address comes twice."]})
+        seen.add(place["base_url"])
+        try:
+            require_allowed(place["base_url"], settings.PRIVATE_PROVIDER_NETWORKS)
+        except AddressNotAllowed as error:
+            raise InvalidBody({field: [error.message]}) from error
+
+
+def _told_places(provider: Provider) -> dict[str, int]:
+    return dict(provider.endpoints.values_list("base_url", "slots"))
+
+
+def _write_places(provider: Provider, endpoints: Sequence[Place]) -> None:
+    """Rows of addresses that stay are kept: calls under way hold slots of them."""
+    wanted = {place["base_url"]: place["slots"] for place in endpoints}
+    provider.endpoints.exclude(base_url__in=wanted).delete()
+    for base_url, slots in wanted.items():
+        Endpoint.objects.update_or_create(provider=provider, base_url=base_url, defaults={"slots": slots})

@@ -1,0 +1,32 @@
+"""What was tried in the playground, to read."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from evalsuite.admin import OrgScopedAdmin, OrgScopedInline, ReadOnlyAdmin, ScopedRelatedFilter
+from playground.models import PlaygroundMessage, PlaygroundSession
+
+
+class MessageInline(ReadOnlyAdmin, OrgScopedInline):
+    model = PlaygroundMessage
+    fields = ["role", "content", "latency_ms", "input_tokens", "output_tokens", "error_code"]
+
+
+@admin.register(PlaygroundSession)
+class PlaygroundSessionAdmin(ReadOnlyAdmin, OrgScopedAdmin):
+    list_display = ["created_at", "org", "user", "model_provider", "model_name", "chat_profile"]
+    list_filter = ["created_at", "model_provider", ("org", ScopedRelatedFilter)]
+    search_fields = ["model_name", "user__username", "org__name"]
+    list_select_related = ["org", "user", "chat_profile"]
+    inlines = [MessageInline]
+
+
+@admin.register(PlaygroundMessage)
+class PlaygroundMessageAdmin(ReadOnlyAdmin, OrgScopedAdmin):
+    org_path = "session__org"
+    list_display = ["created_at", "session", "role", "latency_ms", "output_tokens", "error_code"]
+    list_filter = ["role", "created_at"]
+    search_fields = ["error_code", "session__model_name"]
+    list_select_related = ["session"]
+    ordering = ["-id"]

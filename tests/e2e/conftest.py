@@ -1,0 +1,64 @@
+"""A browser that reports: no test passes with a console error, a blocked resource or a foreign request."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import sync_playwright
+
+from tests import factories
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium, site):
+    """A page at the site's login. At the end it must have been quiet."""
+    context = chromium.new_context(base_url=site.url, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    trouble: list[str] = []
+    page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: trouble.append(str(error)))
+    page.on("request", lambda request: _note_foreign(request.url, site.url, trouble))
+    yield page
+    context.close()
+    assert trouble == []
+
+
+def _note_foreign(url: str, home: str, trouble: list[str]) -> None:
+    if not url.startswith((home, "data:", "blob:")):
+        trouble.append(f"a request left the site: {url}")
+
+
+@pytest.fixture
+def signed_in(page, alice):
+    page.goto("/login")
+    page.get_by_label("User name").fill(alice.username)
+    page.get_by_label("Password").fill(factories.PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url("**/app/**")
+    return page
+
+
+def require_accessible(page) -> None:
+    """No violation that axe finds, in the light and in the dark scheme."""
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.wait_for_timeout(250)  # colours fade from one scheme to the other
+        violations = Axe().run(page).response["violations"]
+        found = [(item["id"], [node["html"][:200] for node in item["nodes"]]) for item in violations]
+        assert found == [], f"{page.url} ({scheme})"
+    page.emulate_media(color_scheme="light")
