@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from django.db import connections
 from django.http import StreamingHttpResponse
+from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
+from rest_framework.request import Request
 
 T = TypeVar("T")
 _END = object()
@@ -61,3 +63,13 @@ def sse_response(events: AsyncIterator[bytes]) -> StreamingHttpResponse:
     response["Cache-Control"] = "no-cache, no-transform"
     response["X-Accel-Buffering"] = "no"
     return response
+
+
+class StreamNegotiation(BaseContentNegotiation):
+    """For views that stream: any Accept will do, EventSource sends text/event-stream."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return DefaultContentNegotiation().select_parser(request, parsers)
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[0], renderers[0].media_type

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 OLLAMA = "ollama"
 EMBEDDED = "embedded"
 ANSWERS_WITHIN_S = 1.0
-STREAMS_MAY_GO_ON_S = 2
+STREAMS_MAY_GO_ON_S = 1
 CALLS_MAY_GO_ON_S = 1.0
 STOP_LIMIT_S = 4.5
 
@@ -86,7 +86,7 @@ def collect_static() -> bool:
 
 def _static_state() -> str:
     """Changes whenever a static file does."""
-    state = hashlib.sha256()
+    state = hashlib.sha256(str(settings.STORAGES["staticfiles"]).encode())
     for finder in get_finders():
         for name, storage in finder.list([]):
             facts = os.stat(storage.path(name))
@@ -218,6 +218,8 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         stopping.begin(grace_s=CALLS_MAY_GO_ON_S)
         end_for_certain()
+        # It would tell of every stream that it cuts off as of an error in the application.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         super().handle_exit(sig, frame)
 
 
@@ -236,6 +238,7 @@ def serve(*, host: str, port: int, when_up: Callable[[], object]) -> None:
         port=port,
         lifespan="off",
         access_log=False,
+        server_header=False,
         log_level="warning",
         timeout_graceful_shutdown=STREAMS_MAY_GO_ON_S,
         proxy_headers=settings.TRUSTED_PROXY,

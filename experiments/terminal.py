@@ -115,6 +115,37 @@ def _mean(value: float | None, *, correct: bool) -> str:
     return f"{value:.0%}" if correct else f"{value:.3g}"
 
 
+def document(batch: Batch, results: Sequence[VariantResult]) -> dict[str, Any]:
+    """The same for scripts. Durations in milliseconds; null where nothing is known."""
+    cells = count(batch)
+    return {
+        "experimentId": str(batch.experiment_id),
+        "batchId": str(batch.pk),
+        "state": batch.state,
+        "cells": {
+            "total": cells.total,
+            "succeeded": cells.closed - cells.failed - cells.cancelled,
+            "failed": cells.failed,
+            "cancelled": cells.cancelled,
+        },
+        "variants": [_variant_document(result) for result in results],
+    }
+
+
+def _variant_document(result: VariantResult) -> dict[str, Any]:
+    return {
+        "variantId": str(result.variant.pk),
+        "name": result.variant.name,
+        "cells": dict(result.cells),
+        "latencyMs": {"mean": result.latency.mean, "p50": result.latency.p50, "p95": result.latency.p95},
+        "tokens": {"input": result.tokens.input, "output": result.tokens.output},
+        "metrics": {
+            score.metric.key: {"mean": score.mean, "scored": score.n, "missing": score.missing}
+            for score in result.metrics
+        },
+    }
+
+
 def _aligned(rows: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(_cells(row, widths)).rstrip() for row in rows]

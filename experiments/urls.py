@@ -2,7 +2,18 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
-from experiments.api import batches, evaluators, experiments, inputs, metrics, results, runs, scores, variants
+from experiments.api import (
+    batches,
+    evaluators,
+    experiments,
+    inputs,
+    metrics,
+    progress,
+    results,
+    runs,
+    scores,
+    variants,
+)
 from experiments.views import actions, pages
 
 METRICS = "orgs/<str:org_id>/metrics"
@@ -22,6 +33,7 @@ api_urlpatterns: list[URLPattern] = [
     path(f"{RUN}/scores/<str:score_id>", scores.ScoreDetail.as_view(), name="score-detail"),
     path(BATCH, batches.BatchDetail.as_view(), name="batch-detail"),
     path(f"{BATCH}/cancel", batches.BatchCancel.as_view(), name="batch-cancel"),
+    path(f"{BATCH}/events", progress.BatchEvents.as_view(), name="batch-events"),
     path(f"{BATCH}/retry", batches.BatchRetry.as_view(), name="batch-retry"),
     path(ONE, experiments.ExperimentDetail.as_view(), name="experiment-detail"),
     path(f"{ONE}/variants", variants.VariantList.as_view(), name="variant-list"),

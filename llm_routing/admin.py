@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db import models, transaction
 from django.http import HttpRequest
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldBooleanWidget
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from evalsuite.admin import OrgForm, OrgScopedAdmin, OrgScopedInline, ReadOnlyAdmin, ScopedRelatedFilter
-from llm_routing import registry
+from evalsuite.orgs.models import User
+from llm_routing import provider_services, registry
+from llm_routing.addresses import AddressNotAllowed, require_allowed
 from llm_routing.models import ChatProfile, Endpoint, ModelDefault, Provider, RegisteredModel, SlotLease
 
 REGISTRY: Final = "org:models:write"
@@ -47,6 +51,56 @@ class ProviderForm(OrgForm):
             cleaned["api_key"] = self.instance.api_key
         return cleaned
 
+    def _post_clean(self) -> None:
+        super()._post_clean()
+        if "api_key" in self.cleaned_data:  # Django keeps the old value where a client left the field out
+            self.instance.api_key = self.cleaned_data["api_key"]
+
+
+class EndpointForm(OrgForm):
+    """The operator may name any server, such as http://ollama:11434; an org's staff what the API allows."""
+
+    base_url = forms.CharField(
+        label="Base URL", max_length=512, widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "url"})
+    )
+    _own_check_counts = False
+
+    def clean_base_url(self) -> str:
+        url = str(self.cleaned_data["base_url"])
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            good = False
+        if not good or any(character.isspace() for character in url):
+            raise forms.ValidationError("This must be an address such as http://127.0.0.1:11434.")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise forms.ValidationError("An address has no password, question mark or # in it.")
+        if "base_url" in self.changed_data and not self.request.user.is_superuser:
+            try:
+                require_allowed(url, settings.PRIVATE_PROVIDER_NETWORKS)
+            except AddressNotAllowed as error:
+                raise forms.ValidationError(error.message) from error
+        return url
+
+    def _post_clean(self) -> None:
+        self._own_check_counts = True
+        try:
+            super()._post_clean()
+        finally:
+            self._own_check_counts = False
+        if self.errors:
+            return
+        try:  # two endpoints with one address are still refused
+            self.instance.validate_constraints(exclude=self._get_validation_exclusions())
+        except forms.ValidationError as error:
+            self.add_error(None, error)
+
+    def _get_validation_exclusions(self) -> set[str]:
+        """The model's own check of the address knows public names only."""
+        excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        return excluded | {"base_url"} if self._own_check_counts else excluded
+
 
 def clear_key(admin_page: OrgScopedAdmin, request: HttpRequest, provider: Provider) -> None:
     """A key is for the servers that it was entered for, and is never sent to another address."""
@@ -62,6 +116,7 @@ def clear_key(admin_page: OrgScopedAdmin, request: HttpRequest, provider: Provid
 
 class EndpointInline(OrgScopedInline):
     model = Endpoint
+    form = EndpointForm
     view_permission = write_permission = REGISTRY
 
 
@@ -98,10 +153,15 @@ class ProviderAdmin(OrgScopedAdmin):
 
     @admin.action(description="Synchronise models", permissions=["write"])
     def synchronise(self, request: HttpRequest, queryset: models.QuerySet[Provider]) -> None:
+        user = cast("User", request.user)
+
         def work(provider: Provider) -> str:
-            result = registry.sync_provider(provider)
+            if provider.org and not user.is_superuser:
+                result = provider_services.sync(provider, org=provider.org, actor=user)
+            else:
+                result = registry.sync_provider(provider)
+                self.tell(request, provider, "synchronised")
             counts = (len(result.added), len(result.updated), len(result.gone))
-            self.tell(request, provider, "synchronised")
             return "{} models added, {} updated, {} gone.".format(*counts)
 
         self.act(request, queryset, work)
@@ -109,6 +169,7 @@ class ProviderAdmin(OrgScopedAdmin):
 
 @admin.register(Endpoint)
 class EndpointAdmin(OrgScopedAdmin):
+    form = EndpointForm
     org_path = "provider__org"
     view_permission = write_permission = REGISTRY
     list_display = ["base_url", "provider", "slots", "enabled"]

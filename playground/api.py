@@ -9,17 +9,17 @@ from typing import Any
 
 from django.http import HttpResponseBase
 from drf_spectacular.utils import OpenApiResponse, extend_schema
-from evalsuite.openapi import errors
-from llm_routing.providers.transport import CallHandle
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evalsuite.api import StrictCharField, StrictFloatField, StrictIntegerField, StrictSerializer, validated
 from evalsuite.errors import EvalsuiteError
+from evalsuite.openapi import errors
 from evalsuite.orgs.api import OrgApiView
-from evalsuite.streams import in_thread, sse, sse_response
+from evalsuite.streams import StreamNegotiation, in_thread, sse, sse_response
 from llm_routing.models import ChatProfile
+from llm_routing.providers.transport import CallHandle
 from playground import services
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,8 @@ class CompleteView(PlaygroundView):
 
 
 class StreamView(PlaygroundView):
+    content_negotiation_class = StreamNegotiation
+
     @extend_schema(
         operation_id="playground_stream",
         request=CompletionBody,

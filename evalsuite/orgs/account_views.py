@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 from rest_framework.permissions import AllowAny, IsAuthenticated
-from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -39,5 +38,8 @@ class PublicView(APIView):
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         return Response(status=204)
 
-    def get_authenticate_header(self, request: Request) -> str:
-        return 'Bearer realm="api"'
+    def handle_exception(self, exc: Exception) -> Response:
+        response = super().handle_exception(exc)
+        if response.status_code == 401:
+            response["WWW-Authenticate"] = 'Bearer realm="api"'
+        return response

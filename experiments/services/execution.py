@@ -20,7 +20,6 @@ from django.conf import settings
 from django.db import DatabaseError, connections, transaction
 from django.db.models import F, Min, Q, QuerySet
 from django.db.models.functions import Now
-from llm_routing.providers.transport import CallHandle
 
 from evalsuite.clock import in_seconds
 from evalsuite.errors import EvalsuiteError
@@ -32,6 +31,7 @@ from experiments.services.recording import Answered, Cell, Failed, Outcome
 from llm_routing import resolution, routing, slots
 from llm_routing.errors import ModelNotFound
 from llm_routing.models import RegisteredModel
+from llm_routing.providers.transport import CallHandle
 from llm_routing.types import CompletionRequest, Message
 
 log = logging.getLogger(__name__)

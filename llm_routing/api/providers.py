@@ -12,7 +12,13 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from evalsuite.api import StrictBooleanField, StrictCharField, StrictIntegerField, StrictSerializer
+from evalsuite.api import (
+    StrictBooleanField,
+    StrictCharField,
+    StrictIntegerField,
+    StrictSerializer,
+    validated,
+)
 from evalsuite.documents import acts, creates, describes, lists
 from evalsuite.fields import NumberField
 from evalsuite.openapi import envelope
@@ -37,6 +43,10 @@ class EndpointBody(StrictSerializer):
 
     def validate_baseUrl(self, value: str) -> str:
         return value.rstrip("/")
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Whole at all times: it replaces an endpoint also where the body around it is a change."""
+        return super().to_internal_value(data) if self.parent is None else validated(EndpointBody, data)
 
 
 def _seconds(source: str) -> NumberField:

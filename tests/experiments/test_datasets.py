@@ -72,7 +72,8 @@ def test_one_bad_line_keeps_the_whole_file_out_and_is_shown(staff, experiment):
 
 def test_every_fault_is_named_by_line_column_and_reason():
     long = "k" * 129
-    text = f'key,content,metadata\na,"x\ny",\na,again,\n,no key,\nold,x,\n{long},x,\nnul\0,x,\nd,x,{{bad\ne,"  ",\nf,x,[1]\n'
+    start = f'key,content,metadata\na,"x\ny",\na,again,\n,no key,\nold,x,\n{long},x,\n'
+    text = start + 'nul\0,x,\nd,x,{bad\ne,"  ",\nf,x,[1]\n'
     found = problems(text, taken={"old"})
     assert found[0] == "line 4, column key: a is also the key of line 2"
     assert found[1] == "line 5, column key: missing"

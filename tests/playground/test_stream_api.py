@@ -28,7 +28,10 @@ def fake():
 def post(site, org, alice, fake):
     """POST to one of the playground's routes as Alice."""
     factories.set_default_model(org, factories.make_model(base_url=fake.url))
-    headers = {"Authorization": f"Bearer {RefreshToken.for_user(alice).access_token}"}
+    headers = {
+        "Authorization": f"Bearer {RefreshToken.for_user(alice).access_token}",
+        "Accept": "text/event-stream, application/json",
+    }
 
     def send(route, body, **options):
         url = f"{site.url}/api/v1/orgs/{org.pk}/playground/{route}"

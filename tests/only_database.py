@@ -1,0 +1,23 @@
+"""`-p tests.only_database`: of all tests those that touch the database, for a second run on another one.
+
+The browser and the embedded model do not care which database it is; once is enough for them.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+FIXTURES = {"db", "transactional_db"}
+MARKERS = ("browser", "embedded")
+
+
+def touches_database(item: pytest.Item) -> bool:
+    names = set(getattr(item, "fixturenames", ()))
+    marked = item.get_closest_marker("django_db") is not None
+    return (marked or bool(names & FIXTURES)) and not any(map(item.get_closest_marker, MARKERS))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [item for item in items if not touches_database(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if touches_database(item)]
