@@ -28,7 +28,7 @@ lint: ## Check style, types, templates and missing migrations
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy .
-	$(VENV)/djlint --lint --quiet templates
+	$(VENV)/djlint --lint --check --quiet templates
 	DEBUG=1 $(VENV)/python manage.py makemigrations --check --dry-run
 
 format: ## Put the code into its usual form

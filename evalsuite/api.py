@@ -44,8 +44,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
 
 def _drf_error(exc: exceptions.APIException) -> Response:
     headers = {}
-    if getattr(exc, "auth_header", None):
-        headers["WWW-Authenticate"] = exc.auth_header
+    if auth_header := getattr(exc, "auth_header", None):
+        headers["WWW-Authenticate"] = auth_header
     if isinstance(exc, exceptions.ValidationError):
         return Response({"error": "INVALID_BODY", "details": _by_field(exc.detail)}, status=400)
     if isinstance(exc, exceptions.ParseError):
@@ -59,8 +59,8 @@ def _drf_error(exc: exceptions.APIException) -> Response:
         415: "UNSUPPORTED_MEDIA_TYPE",
         429: "RATE_LIMITED",
     }
-    if isinstance(exc, exceptions.Throttled) and exc.wait:
-        headers["Retry-After"] = str(math.ceil(exc.wait))
+    if wait := getattr(exc, "wait", None):
+        headers["Retry-After"] = str(math.ceil(wait))
     message = exc.detail.get("detail", exc.detail) if isinstance(exc.detail, dict) else exc.detail
     return Response(
         {"error": codes.get(exc.status_code, "INVALID_BODY"), "details": {"message": str(message)}},

@@ -37,4 +37,5 @@ def metrics(request: HttpRequest) -> HttpResponse:
         allowed = request.META.get("REMOTE_ADDR") in LOOPBACK and not settings.TRUSTED_PROXY
     if not allowed:
         raise Http404
-    return ExportToDjangoView(request)
+    page: HttpResponse = ExportToDjangoView(request)
+    return page

@@ -18,7 +18,7 @@ DATA_DIR = Path(env.str("DATA_DIR", default=str(ROOT / "var")))
 
 
 def _secret(name: str) -> str:
-    value = env.str(name, default="")
+    value: str = env.str(name, default="")
     if value:
         return value
     if DEBUG:

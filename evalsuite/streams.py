@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextvars import copy_context
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 _END = object()
 
 
-async def in_thread(items: Iterator[T], *, cancel: Callable[[], None]) -> AsyncIterator[T]:
+async def in_thread(items: Iterator[T], *, cancel: Callable[[], None]) -> AsyncGenerator[T, None]:
     """Yield what a blocking iterator gives, as it comes, from a thread of its own.
 
     When the consumer goes away, `cancel` is called at once: it must make the iterator end soon.

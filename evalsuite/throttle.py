@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Callable
 from functools import cache
@@ -26,6 +27,7 @@ WINDOW_MINUTES = 5
 BY_NAME = RateLimitItemPerMinute(10, WINDOW_MINUTES, namespace="login-name")
 BY_ADDRESS = RateLimitItemPerMinute(50, WINDOW_MINUTES, namespace="login-address")
 T = TypeVar("T")
+_MAKING = threading.Lock()  # `cache` may call twice at once, and two counters each let a burst through
 
 
 class LoginAttempt:
@@ -70,12 +72,14 @@ def _in_words(seconds: float) -> str:
 
 def _counted(use: Callable[[MovingWindowRateLimiter], T]) -> T:
     """Ask Redis; while it is away this process counts alone, which is better than not at all."""
-    if settings.REDIS_URL:
+    with _MAKING:
+        shared, local = _shared(settings.REDIS_URL) if settings.REDIS_URL else None, _local()
+    if shared:
         try:
-            return use(_shared(settings.REDIS_URL))
+            return use(shared)
         except redis.RedisError:
             log.warning("Redis does not answer: failed logins are counted in this process alone")
-    return use(_local())
+    return use(local)
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import Self
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, TextChoices
 
 from evalsuite.crypto import EncryptedTextField
 from evalsuite.models import Row
@@ -27,7 +27,7 @@ class Provider(Row):
     Time limits are in seconds. The key is write-only: no page and no answer ever shows it.
     """
 
-    class Kind(models.TextChoices):
+    class Kind(TextChoices):
         OLLAMA = "ollama", "Ollama"
         OPENAI_COMPATIBLE = "openai_compatible", "OpenAI-compatible"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from django.contrib.auth.models import AbstractUser, AnonymousUser, UserManager
+from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db import models
 
 from evalsuite.errors import Forbidden, NotFound
@@ -20,8 +20,6 @@ class User(AbstractUser):
     """A person. What they may do is read from their memberships at every request."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-
-    objects = UserManager()
 
 
 class OrgQuerySet(models.QuerySet["Org"]):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django_htmx.http import HttpResponseClientRedirect
 
+from evalsuite.errors import NotFound
 from evalsuite.ids import parse_id
 from evalsuite.orgs.console import OrgPage
+from evalsuite.orgs.permissions import Permission
 from experiments import forms
 from experiments.forms import checked
 from experiments.models import Batch, Experiment, ExperimentRun
@@ -20,7 +23,7 @@ from llm_routing.models import ChatProfile, RegisteredModel
 
 
 class Action(OrgPage):
-    required_permission = "org:experiments:write"
+    required_permission: ClassVar[Permission | dict[str, Permission]] = "org:experiments:write"
 
     def experiment(self, experiment_id: str) -> Experiment:
         return Experiment.objects.for_org(self.org).find(experiment_id)
@@ -51,9 +54,11 @@ class AddVariant(Action):
         values = checked(form)
         config = form.config()
         if model_id := values["model"]:
-            model = RegisteredModel.objects.usable_by(self.org).filter(pk=parse_id(model_id)).first()
-            if model:
-                config |= {"modelProvider": model.provider.slug, "modelName": model.name}
+            usable = RegisteredModel.objects.usable_by(self.org).select_related("provider")
+            model = usable.filter(pk__in=filter(None, [parse_id(model_id)])).first()
+            if model is None:
+                raise NotFound("model")
+            config |= {"modelProvider": model.provider.slug, "modelName": model.name}
         profile_id = values["chat_profile"]
         authoring.create_variant(
             experiment=experiment,
@@ -85,7 +90,7 @@ class StartRun(Action):
 class SteerBatch(Action):
     """Cancel a batch, or run its failed cells again."""
 
-    steer = staticmethod(steering.cancel)
+    steer: ClassVar[Callable[..., object]] = staticmethod(steering.cancel)
 
     def post(self, request: HttpRequest, org_id: str, batch_id: str) -> HttpResponse:
         batch = Batch.objects.for_org(self.org).select_related("experiment__org").find(batch_id)

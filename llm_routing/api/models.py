@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar
+from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -48,6 +49,10 @@ class ModelSerializer(serializers.Serializer[RegisteredModel]):
     details = ObjectField()
     available = serializers.BooleanField(help_text="False: the provider lists it no more.")
     shared = serializers.SerializerMethodField()
+    isToy = serializers.BooleanField(source="provider.is_toy", help_text="Small: for trying the product.")
+    isDefault = serializers.BooleanField(
+        source="is_default", help_text="Requests of this organisation that name no model go to it."
+    )
     lastSeenAt = serializers.DateTimeField(source="last_seen_at", allow_null=True)
     createdAt = serializers.DateTimeField(source="created_at")
 
@@ -68,8 +73,13 @@ class DefaultModelBody(StrictSerializer):
 def visible_to(org: Org) -> QuerySet[RegisteredModel]:
     """The models that the org may call now, and all of its own providers."""
     usable = RegisteredModel.objects.usable_by(org).values("pk")
-    rows = RegisteredModel.objects.filter(Q(provider__org=org) | Q(pk__in=usable))
-    return rows.select_related("provider")
+    return _described(RegisteredModel.objects.filter(Q(provider__org=org) | Q(pk__in=usable)), org)
+
+
+def _described(models: QuerySet[RegisteredModel], org: Org) -> QuerySet[RegisteredModel]:
+    """With what the answer tells: the provider, and whether it is this org's default."""
+    default = ModelDefault.objects.filter(org=org, model=OuterRef("pk"))
+    return models.select_related("provider").annotate(is_default=Exists(default))
 
 
 class ModelsView(Resource):
@@ -115,10 +125,10 @@ class DefaultModel(ModelsView):
         responses={200: envelope("model", ModelSerializer), **READ_ERRORS},
     )
     def get(self, request: Request, org_id: str) -> Response:
-        default = ModelDefault.objects.filter(org=self.org).select_related("model__provider").first()
+        default = ModelDefault.objects.filter(org=self.org).first()
         if default is None:
             raise NotFound("model", "The organisation has no default model.")
-        return Response({"model": ModelSerializer(default.model).data})
+        return self._answer(default.model_id)
 
     @extend_schema(
         operation_id="default_model_set",
@@ -127,5 +137,8 @@ class DefaultModel(ModelsView):
     )
     def put(self, request: Request, org_id: str) -> Response:
         body = {"model_provider": None, **self.checked(DefaultModelBody)}
-        model = services.set_default_model(self.org, actor=self.user, **body)
+        return self._answer(services.set_default_model(self.org, actor=self.user, **body).pk)
+
+    def _answer(self, model_id: UUID) -> Response:
+        model = _described(RegisteredModel.objects.filter(pk=model_id), self.org).get()
         return Response({"model": ModelSerializer(model).data})

@@ -133,3 +133,15 @@ def test_other_roles_read_and_do_not_write(url, default_url, org, own):
     for response in (client.patch(at), client.delete(at), client.put(default_url)):
         assert error(response) == (403, "FORBIDDEN")
         assert response.json()["details"]["permission"] == "org:models:write"
+
+
+def test_a_toy_and_the_orgs_default_are_told(api, org):
+    plain = factories.make_model("plain:1b")
+    toy = factories.make_model("toy:1b", slug="embedded", kind="openai_compatible")
+    toy.provider.is_toy = True
+    toy.provider.save()
+    factories.set_default_model(org, plain)
+    factories.set_default_model(factories.make_org(), toy)
+    models = api.get(f"/api/v1/orgs/{org.pk}/models").json()["models"]
+    told = {model["modelName"]: (model["isToy"], model["isDefault"]) for model in models}
+    assert told == {"plain:1b": (False, True), "toy:1b": (True, False)}
