@@ -27,7 +27,12 @@ class NewestFirst(CursorPagination):
         text = request.query_params.get(self.page_size_query_param)
         if text is None:
             return self.page_size
-        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= self.max_page_size:
+        if (
+            len(text) > 3
+            or not text.isascii()
+            or not text.isdigit()
+            or not 1 <= int(text) <= self.max_page_size
+        ):
             raise ValidationError({"limit": [f"This must be a whole number from 1 to {self.max_page_size}."]})
         return int(text)
 

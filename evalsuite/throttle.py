@@ -28,6 +28,7 @@ BY_NAME = RateLimitItemPerMinute(10, WINDOW_MINUTES, namespace="login-name")
 BY_ADDRESS = RateLimitItemPerMinute(50, WINDOW_MINUTES, namespace="login-address")
 T = TypeVar("T")
 _MAKING = threading.Lock()  # `cache` may call twice at once, and two counters each let a burst through
+_HERE = threading.RLock()  # around all counting of this process
 
 
 class LoginAttempt:
@@ -79,12 +80,22 @@ def _counted(use: Callable[[MovingWindowRateLimiter], T]) -> T:
             return use(shared)
         except redis.RedisError:
             log.warning("Redis does not answer: failed logins are counted in this process alone")
-    return use(local)
+    with _HERE:
+        return use(local)
+
+
+class _OneLock(dict[str, Any]):
+    """The same lock for every key: the storage's own come and go with their keys, and miss a burst."""
+
+    def __missing__(self, key: str) -> Any:
+        return _HERE
 
 
 @cache
 def _local() -> MovingWindowRateLimiter:
-    return MovingWindowRateLimiter(MemoryStorage())
+    storage: Any = MemoryStorage()
+    storage.locks = _OneLock()
+    return MovingWindowRateLimiter(storage)
 
 
 @cache

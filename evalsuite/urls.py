@@ -24,6 +24,7 @@ console = [
 ]
 
 urlpatterns = [
+    *orgs.account_urlpatterns,  # before the admin, whose log-in page they take over
     path("api/v1/schema", schema.SchemaView.as_view(), name="schema"),
     path("api/v1/docs", schema.DocsView.as_view(), name="docs"),
     path("api/v1/", include((api, "api"))),
@@ -32,7 +33,6 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.metrics, name="metrics"),
-    *orgs.account_urlpatterns,
 ]
 
 handler400 = "evalsuite.web.bad_request"

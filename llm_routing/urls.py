@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
-from llm_routing.api import models, profiles, providers
+from llm_routing.api import profiles, providers, registered_models
 
 ORG = "orgs/<str:org_id>"
 PROVIDER = f"{ORG}/providers/<str:provider_id>"
@@ -13,7 +13,7 @@ api_urlpatterns: list[URLPattern] = [
     path(f"{ORG}/providers", providers.ProviderList.as_view(), name="provider-list"),
     path(PROVIDER, providers.ProviderDetail.as_view(), name="provider-detail"),
     path(f"{PROVIDER}/sync", providers.ProviderSync.as_view(), name="provider-sync"),
-    path(f"{ORG}/models", models.ModelList.as_view(), name="model-list"),
-    path(f"{ORG}/models/<str:model_id>", models.ModelDetail.as_view(), name="model-detail"),
-    path(f"{ORG}/default-model", models.DefaultModel.as_view(), name="default-model"),
+    path(f"{ORG}/models", registered_models.ModelList.as_view(), name="model-list"),
+    path(f"{ORG}/models/<str:model_id>", registered_models.ModelDetail.as_view(), name="model-detail"),
+    path(f"{ORG}/default-model", registered_models.DefaultModel.as_view(), name="default-model"),
 ]

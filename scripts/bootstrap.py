@@ -68,7 +68,9 @@ def environment(given: dict[str, str], dotenv: Path) -> dict[str, str]:
     lines = dotenv.read_text().splitlines() if dotenv.is_file() else []
     pairs = (line.strip().removeprefix("export ").partition("=") for line in lines)
     filed = {
-        name.strip(): value.strip().strip("\"'") for name, sign, value in pairs if sign and name[0] != "#"
+        name.strip(): value.strip().strip("\"'")
+        for name, sign, value in pairs
+        if sign and not name.startswith("#")
     }
     return {**filed, **given}
 
@@ -181,6 +183,8 @@ def require_ensurepip() -> None:
 class Installation:
     """The virtual environment, and a stamp in it that says which lock files it holds."""
 
+    PATIENCE = ("--retries", "2", "--timeout", "15")
+
     def __init__(self, venv: Path = ROOT / ".venv", log: Path = ROOT / "var/log/install.log") -> None:
         self.venv = venv
         self.python = venv / "bin/python"
@@ -201,11 +205,13 @@ class Installation:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.write_text("")
         self._make_venv()
+        installed = self._installed()
         self._begun.touch()
         for lock in missing:
             print(f"Installing requirements/{lock} ...", flush=True)
             self._pip_install(lock, LOCKS[purpose][lock])
-            self._write_stamp({**self._installed(), lock: self._key(lock)})
+            installed[lock] = self._key(lock)
+        self._stamp.write_text(json.dumps(installed, indent=1))
         self._begun.unlink()
 
     def _key(self, lock: str) -> str:
@@ -221,9 +227,6 @@ class Installation:
         except (OSError, ValueError):
             return {}
         return stamp
-
-    def _write_stamp(self, stamp: dict[str, str]) -> None:
-        self._stamp.write_text(json.dumps(stamp, indent=1))
 
     def _make_venv(self) -> None:
         if self._usable():
@@ -244,17 +247,9 @@ class Installation:
 
     def _pip_install(self, lock: str, extra: list[str]) -> None:
         pip = [str(self.python), "-m", "pip", "install", "--no-input", "--no-compile"]
-        patience = [
-            "--disable-pip-version-check",
-            "--retries",
-            "2",
-            "--timeout",
-            "15",
-            "--progress-bar",
-            "off",
-        ]
+        pip += ["--disable-pip-version-check", "--progress-bar", "off"]
         wanted = ["--require-hashes", *extra, "-r", str(ROOT / "requirements" / lock)]
-        self._say_why_not([*pip, *patience, *wanted], "Installing the packages failed")
+        self._say_why_not([*pip, *self.PATIENCE, *wanted], "Installing the packages failed")
 
     def _say_why_not(self, command: list[str], failure: str) -> None:
         env = {**os.environ, "PYTHONNOUSERSITE": "1"}

@@ -8,10 +8,12 @@ from typing import Any, cast
 from django.contrib.auth import views
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
-from django.core.exceptions import ValidationError
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from evalsuite.audit.services import record
@@ -80,3 +82,11 @@ def home(request: HttpRequest) -> HttpResponse:
         return render(request, "console/no_org.html")
     can_try = "org:playground:use" in org.permissions_of(user)
     return redirect("console:playground" if can_try else "console:experiments", org_id=org.pk)
+
+
+@require_safe
+def admin_login(request: HttpRequest) -> HttpResponse:
+    """The admin has no door of its own: the one there is counts failures and keeps a record."""
+    if request.user.is_authenticated:
+        raise PermissionDenied("The admin is for staff.")
+    return redirect_to_login(request.GET.get("next", reverse("admin:index")))

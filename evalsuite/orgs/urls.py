@@ -22,6 +22,7 @@ console_urlpatterns: list[URLPattern] = [
     path("", accounts.home, name="home"),
 ]
 account_urlpatterns: list[URLPattern] = [
+    path("admin/login/", accounts.admin_login, name="admin-login"),
     path("", RedirectView.as_view(pattern_name="console:home"), name="root"),
     path("login", accounts.LoginPage.as_view(), name="login"),
     path("logout", views.LogoutView.as_view(), name="logout"),

@@ -92,6 +92,12 @@ def test_private_addresses_are_refused(host):
         require_allowed(f"http://{host}:11434", [])
 
 
+@pytest.mark.parametrize("host", ["[fec0::1]", "[64:ff9b:1::7f00:1]", "[::127.0.0.1]"])
+def test_what_only_looks_public_is_refused(host):
+    with pytest.raises(AddressNotAllowed):
+        require_allowed(f"http://{host}:11434", [])
+
+
 @pytest.mark.parametrize("host", ["10.1.2.3", "inside.example", "[::ffff:10.1.2.3]"])
 def test_a_network_that_the_operator_opened_is_allowed(host):
     require_allowed(f"http://{host}:11434", ["10.1.0.0/16"])

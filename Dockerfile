@@ -1,0 +1,26 @@
+FROM python:3.13-slim AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /venv
+COPY requirements/runtime.txt requirements/assets.txt /requirements/
+RUN /venv/bin/pip install --require-hashes -r /requirements/runtime.txt \
+ && /venv/bin/pip install --require-hashes --no-deps -r /requirements/assets.txt
+COPY . /app
+WORKDIR /app
+# DEBUG only for this step, since it has no secrets; the files are those of a deployment.
+RUN DEBUG=1 STATICFILES_STORAGE=whitenoise.storage.CompressedManifestStaticFilesStorage \
+    /venv/bin/python manage.py collectstatic --no-input --verbosity 0 \
+ && /venv/bin/python -m compileall -q evalsuite experiments llm_routing playground
+
+FROM python:3.13-slim
+RUN useradd --uid 10001 --create-home --home-dir /data evalsuite
+COPY --from=build /venv /venv
+COPY --from=build /app /app
+WORKDIR /app
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 DATA_DIR=/data
+USER evalsuite
+VOLUME /data
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
+  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+CMD ["uvicorn", "evalsuite.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--lifespan", "off", \
+     "--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "20"]
