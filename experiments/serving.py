@@ -21,7 +21,6 @@ from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.db import transaction
 
-from experiments.services.execution import stopping
 from experiments.worker import EmbeddedWorker
 from llm_routing import registry
 from llm_routing.embedded import SLOTS, EmbeddedModelMissing, EmbeddedServer
@@ -190,25 +189,38 @@ def models_of_this_machine(say: Callable[[str], object]) -> Iterator[list[Regist
 
 
 @contextmanager
-def worker() -> Iterator[None]:
-    """The worker inside this process; with a broker of their own, workers are separate processes."""
+def worker() -> Iterator[Callable[[], None]]:
+    """The worker inside this process; with a broker, workers are separate processes.
+
+    Yields what makes it begin to end, for whoever learns first that all is to end.
+    """
     if not settings.EMBEDDED_BROKER:
-        yield
+        yield lambda: None
         return
     running = EmbeddedWorker()
     running.start()
+    stopper = threading.Thread(target=running.stop, kwargs={"grace_s": CALLS_MAY_GO_ON_S}, daemon=True)
+
+    def begin_to_end() -> None:
+        if stopper.ident is None:
+            stopper.start()
+
     try:
-        yield
+        yield begin_to_end
     finally:
-        running.stop(grace_s=CALLS_MAY_GO_ON_S)
+        begin_to_end()
+        stopper.join()
 
 
 class Server(uvicorn.Server):
-    """Tells when it is up, and begins to stop the worker as soon as it is told to end itself."""
+    """Tells when it is up, and when it is told to end."""
 
-    def __init__(self, config: uvicorn.Config, *, when_up: Callable[[], object]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, *, when_up: Callable[[], object], when_told_to_end: Callable[[], object]
+    ) -> None:
         super().__init__(config)
         self._when_up = when_up
+        self._when_told_to_end = when_told_to_end
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -216,7 +228,7 @@ class Server(uvicorn.Server):
             self._when_up()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        stopping.begin(grace_s=CALLS_MAY_GO_ON_S)
+        self._when_told_to_end()
         end_for_certain()
         # It would tell of every stream that it cuts off as of an error in the application.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
@@ -230,7 +242,9 @@ def end_for_certain() -> None:
     last.start()
 
 
-def serve(*, host: str, port: int, when_up: Callable[[], object]) -> None:
+def serve(
+    *, host: str, port: int, when_up: Callable[[], object], when_told_to_end: Callable[[], object]
+) -> None:
     """Serve until told to end."""
     config = uvicorn.Config(
         "evalsuite.asgi:application",
@@ -243,4 +257,4 @@ def serve(*, host: str, port: int, when_up: Callable[[], object]) -> None:
         timeout_graceful_shutdown=STREAMS_MAY_GO_ON_S,
         proxy_headers=settings.TRUSTED_PROXY,
     )
-    Server(config, when_up=when_up).run()
+    Server(config, when_up=when_up, when_told_to_end=when_told_to_end).run()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import SplitResult, urlsplit
 
 from evalsuite.errors import EvalsuiteError
@@ -48,6 +48,16 @@ def require_allowed(url: str, allowed_networks: Iterable[str]) -> None:
     opened = [ipaddress.ip_network(network) for network in allowed_networks]
     for address in _addresses_of(host, port):
         _require_address(address, opened)
+
+
+def guard(allowed_networks: Iterable[str]) -> Callable[[str], None]:
+    """The same rule for one IP address at the moment of connecting: a name may lead elsewhere by then."""
+    opened = [ipaddress.ip_network(network) for network in allowed_networks]
+
+    def require(address: str) -> None:
+        _require_address(ipaddress.ip_address(address.split("%", maxsplit=1)[0]), opened)
+
+    return require
 
 
 def _host_of(url: str) -> tuple[str, int]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from evalsuite.orgs.models import Org
+from llm_routing import addresses
 from llm_routing.errors import ModelNotFound
 from llm_routing.models import Endpoint, ModelDefault, Provider, RegisteredModel
 from llm_routing.providers.base import Provider as ProviderClient
@@ -51,10 +53,14 @@ def _spellings(name: str) -> list[str]:
     return [name] if ":" in name else [name, f"{name}:latest"]
 
 
-def client_for(kind: str, base_url: str, api_key: str) -> ProviderClient:
-    """A client for one endpoint. Clients hold pooled connections: keep them, see `routing`."""
+def client_for(kind: str, base_url: str, api_key: str, *, guarded: bool) -> ProviderClient:
+    """A client for one endpoint. Clients hold pooled connections: keep them, see `routing`.
+
+    `guarded`: an org named the address, so it may lead only where orgs may send requests.
+    """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    return PROVIDER_KINDS[kind](Transport(base_url, headers=headers))
+    guard = addresses.guard(settings.PRIVATE_PROVIDER_NETWORKS) if guarded else None
+    return PROVIDER_KINDS[kind](Transport(base_url, headers=headers, guard=guard))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ def sync_provider(provider: Provider) -> SyncResult:
     """
     listed: dict[str, ModelInfo] = {}
     for endpoint in Endpoint.objects.filter(provider=provider, enabled=True):
-        client = client_for(provider.kind, endpoint.base_url, provider.api_key)
+        client = client_for(provider.kind, endpoint.base_url, provider.api_key, guarded=bool(provider.org_id))
         listed.update({info.name: info for info in client.list_models(limits=LISTING)})
     with transaction.atomic():
         return _write(provider, listed)

@@ -36,18 +36,19 @@ class Target:
     capacity: int  # slots of the endpoint
     kind: str
     base_url: str
+    guarded: bool  # an org named the address
     limits: Limits
     api_key: str = field(default="", repr=False)
 
     @property
     def client(self) -> ProviderClient:
-        return _client(self.kind, self.base_url, self.api_key)
+        return _client(self.kind, self.base_url, self.api_key, self.guarded)
 
 
 @lru_cache(maxsize=128)
-def _client(kind: str, base_url: str, api_key: str) -> ProviderClient:
+def _client(kind: str, base_url: str, api_key: str, guarded: bool) -> ProviderClient:
     """One client for each address, so that its connections are used again."""
-    return registry.client_for(kind, base_url, api_key)
+    return registry.client_for(kind, base_url, api_key, guarded=guarded)
 
 
 def target_for(model: RegisteredModel) -> Target:
@@ -62,6 +63,7 @@ def target_for(model: RegisteredModel) -> Target:
         capacity=endpoint.slots,
         kind=model.provider.kind,
         base_url=endpoint.base_url,
+        guarded=bool(model.provider.org_id),
         limits=model.provider.limits,
         api_key=model.provider.api_key,
     )

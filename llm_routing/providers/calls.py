@@ -51,11 +51,15 @@ class CallHandle:
                 raise Cancelled("The request was cancelled.")
 
 
+Guard = Callable[[str], None]  # takes an IP address that is about to be connected to, or raises
+
+
 class Call:
     """One request while it lasts: its socket, its phase, and the moment at which it must be over."""
 
-    def __init__(self, limits: Limits, handle: CallHandle) -> None:
+    def __init__(self, limits: Limits, handle: CallHandle, guard: Guard | None) -> None:
         self.limits = limits
+        self.guard = guard
         self.handle = handle
         self.started = time.monotonic()
         self.reused = False  # it runs over a connection that was open before
@@ -206,9 +210,9 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def begin(limits: Limits, handle: CallHandle | None) -> Call:
+def begin(limits: Limits, handle: CallHandle | None, guard: Guard | None = None) -> Call:
     """A call whose limits count from now. Raises Cancelled where its handle was cancelled before."""
-    call = Call(limits, handle or CallHandle())
+    call = Call(limits, handle or CallHandle(), guard)
     call.handle.attach(call)
     _watch.add(call)
     return call

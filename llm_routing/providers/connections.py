@@ -35,9 +35,13 @@ class _Guarded:
     def addresses(self, call: Call | None) -> list[tuple[socket.AddressFamily, Address]]:
         """Where this connection may go. The name is resolved once, and exactly these are connected to.
 
-        The one place for a rule about addresses: what is not in this list is not reached.
+        Raises what the call's guard raises where one of them is off limits.
         """
-        return resolve(self._dns_host, self.port, call)
+        found = resolve(self._dns_host, self.port, call)
+        if call is not None and call.guard is not None:
+            for _, address in found:
+                call.guard(str(address[0]))
+        return found
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
+from evalsuite.errors import EvalsuiteError
 from llm_routing.errors import (
     AnswerTooLarge,
     BadProviderRequest,
@@ -28,7 +29,7 @@ from llm_routing.errors import (
     ProviderUnavailable,
 )
 from llm_routing.providers import calls
-from llm_routing.providers.calls import Call, CallHandle
+from llm_routing.providers.calls import Call, CallHandle, Guard
 from llm_routing.providers.connections import Adapter, current_call
 from llm_routing.types import Limits
 
@@ -47,12 +48,19 @@ _TROUBLE = (requests.RequestException, HTTPError, HTTPException, OSError, ValueE
 class Transport:
     """Requests to one base URL. Headers (which may hold a key) go to that server and nowhere else.
 
-    `ca_file` names certificates to trust instead of the usual ones.
+    `ca_file` names certificates to trust instead of the usual ones. `guard` is asked about every
+    address before it is connected to, whatever name led there.
     """
 
     def __init__(
-        self, base_url: str, *, headers: Mapping[str, str] | None = None, ca_file: str | None = None
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        ca_file: str | None = None,
+        guard: Guard | None = None,
     ) -> None:
+        self._guard = guard
         self.base_url = base_url.rstrip("/")
         self.where = _host_of(self.base_url)
         self._session = requests.Session()
@@ -72,10 +80,13 @@ class Transport:
 
         Raises ProviderUnavailable, ProviderTimeout, BadProviderRequest or Cancelled.
         """
-        call = calls.begin(limits, handle)
+        call = calls.begin(limits, handle, self._guard)
         token = current_call.set(call)
         try:
             response = self._send(method, self.base_url + path, body, call)
+        except EvalsuiteError as refusal:  # the guard's
+            calls.end(call)
+            raise BadProviderRequest(refusal.message) from None
         except _TROUBLE as error:
             calls.end(call)
             raise call.verdict() or self._named(error, call) from None  # its text may hold a header

@@ -7,11 +7,11 @@ from argparse import ArgumentParser
 from contextlib import ExitStack, suppress
 from typing import Any, NoReturn
 
+from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from experiments import demo, serving, terminal
-from experiments.models import Experiment
 from experiments.services import planning, results
 
 
@@ -40,25 +40,27 @@ class Command(BaseCommand):
         with ExitStack() as stack:
             try:
                 models = stack.enter_context(serving.models_of_this_machine(self.stdout.write))
-                stack.enter_context(serving.worker())
+                begin_to_end = stack.enter_context(serving.worker())
                 demo.choose_default_model(models)
                 self._run_sample()
             finally:  # it is nowhere else, so it is told whatever happens
                 self._tell_login(password)
             url = f"http://{host}:{port}"
-            serving.serve(host=host, port=port, when_up=lambda: self._tell_url(url))
+            serving.serve(
+                host=host, port=port, when_up=lambda: self._tell_url(url), when_told_to_end=begin_to_end
+            )
 
     def _run_sample(self) -> None:
         experiment = demo.sample_to_run()
         if experiment is None:
             return
-        self.stdout.write(f"\nRunning the sample experiment: {experiment.name}")
         batch = planning.start_batch(experiment=experiment, author=experiment.created_by)
+        if not settings.EMBEDDED_BROKER:
+            self.stdout.write(f"The sample experiment waits for the workers: {experiment.name}")
+            return
+        self.stdout.write(f"\nRunning the sample experiment: {experiment.name}")
         terminal.watch(batch, self.stdout)
-        self._tell_results(experiment)
-
-    def _tell_results(self, experiment: Experiment) -> None:
-        self.stdout.write(f"\n{terminal.table(results.results_of(experiment))}\n")
+        self.stdout.write(f"\n{terminal.table(results.results_of(experiment, batch=batch))}\n")
 
     def _tell_login(self, password: str | None) -> None:
         if password:
