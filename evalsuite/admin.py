@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 from uuid import UUID
@@ -10,9 +9,11 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin, messages
 from django.db import models, transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from unfold.admin import ModelAdmin, TabularInline
 
+from evalsuite.admin_fields import OVERRIDES
 from evalsuite.audit.services import record
 from evalsuite.errors import EvalsuiteError
 from evalsuite.orgs.models import Membership, Org, User
@@ -64,8 +65,6 @@ class OrgForm(forms.ModelForm):
                 cleaned[field.name] = default
             elif not isinstance(value, type(default)):
                 self.add_error(field.name, f"This must be a JSON {KIND_NAMES[type(default)]}.")
-            elif "\\u0000" in json.dumps(value):
-                self.add_error(field.name, "This holds a NUL character.")
         return cleaned
 
     def _post_clean(self) -> None:
@@ -127,13 +126,10 @@ class OrgScope:
 
     def choices(self, model: type[models.Model], request: HttpRequest) -> models.QuerySet[Any] | None:
         """The rows that a field of this page may refer to; None for all."""
-        if request.user.is_superuser:
-            return None
-        orgs = org_ids(request, self.write_permission)
-        if model is User:
-            return User.objects.filter(memberships__org__in=orgs).distinct()
         scope = scope_of(model)
-        return scope.rows_of(model._default_manager.all(), orgs) if scope else None
+        if request.user.is_superuser or scope is None:
+            return None
+        return scope.rows_of(model._default_manager.all(), org_ids(request, self.write_permission))
 
     def formfield_for_foreignkey(
         self, db_field: Any, request: HttpRequest, **kwargs: Any
@@ -149,13 +145,6 @@ class OrgScope:
             kwargs["queryset"] = rows
         return super().formfield_for_manytomany(db_field, request, **kwargs)  # type: ignore[misc,no-any-return]
 
-    def get_autocomplete_fields(self, request: HttpRequest) -> list[str]:
-        """Only a superuser may search in all people; others choose from a list of their colleagues."""
-        names = super().get_autocomplete_fields(request)  # type: ignore[misc]
-        if request.user.is_superuser:
-            return list(names)
-        return [name for name in names if self.model._meta.get_field(name).related_model is not User]
-
 
 class OrgScopedAdmin(OrgScope, ModelAdmin):  # type: ignore[misc]
     """`org_path` leads from a row to its org. `shared`: rows without an org may be seen by all staff."""
@@ -167,6 +156,7 @@ class OrgScopedAdmin(OrgScope, ModelAdmin):  # type: ignore[misc]
     list_per_page = 50
     compressed_fields = True
     deleted_along: tuple[str, ...] = ()  # names of read-only rows that a deletion takes along
+    formfield_overrides = OVERRIDES
 
     def rows_of(self, rows: models.QuerySet[Any], orgs: Iterable[UUID]) -> models.QuerySet[Any]:
         owned = models.Q(**{f"{self.org_path}__in": list(orgs)})
@@ -225,6 +215,26 @@ class OrgScopedAdmin(OrgScope, ModelAdmin):  # type: ignore[misc]
         event = f"admin.{row._meta.model_name}.{what}"
         record(event, org=org, actor=actor, subject=row, after=after)
 
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._refusals_as_messages(super().changeform_view, request, *args, **kwargs)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._refusals_as_messages(super().delete_view, request, *args, **kwargs)
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return self._refusals_as_messages(super().changelist_view, request, *args, **kwargs)
+
+    def _refusals_as_messages(
+        self, view: Callable[..., HttpResponse], request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except EvalsuiteError as error:
+            if request.method != "POST":
+                raise
+            self.message_user(request, str(error), messages.ERROR)
+            return redirect(request.get_full_path())
+
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, set[str], Any]:
         to_delete, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
         return to_delete, counts, set(perms_needed) - set(self.deleted_along), protected
@@ -242,8 +252,16 @@ class OrgScopedAdmin(OrgScope, ModelAdmin):  # type: ignore[misc]
 
 
 class OrgScopedInline(OrgScope, TabularInline):  # type: ignore[misc]
+    """`list_select_related`: what the names of the rows are made of."""
+
     form = OrgForm
     extra = 0
+    formfield_overrides = OVERRIDES
+    list_select_related: tuple[str, ...] = ()
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        rows: models.QuerySet[Any] = super().get_queryset(request)
+        return rows.select_related(*self.list_select_related) if self.list_select_related else rows
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         formset = super().get_formset(request, obj, **kwargs)

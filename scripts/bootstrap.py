@@ -91,7 +91,8 @@ def with_secrets(env: dict[str, str], file: Path) -> dict[str, str]:
         text = "".join(f"{name}={value}\n" for name, value in made.items())
         _write_privately(file, "# Made by `make run`. Losing this file loses the stored API keys.\n" + text)
     kept = environment({}, file)
-    unset = {name: value for name, value in kept.items() if name not in env and f"{name}_FILE" not in env}
+    # A copy of .env.example names them too, with nothing behind.
+    unset = {name: value for name, value in kept.items() if not (env.get(name) or env.get(f"{name}_FILE"))}
     return {**env, **unset}
 
 

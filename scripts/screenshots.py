@@ -25,7 +25,7 @@ from getpass import getpass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
@@ -130,7 +130,7 @@ def try_a_prompt(page: Page) -> None:
     page.get_by_label("Write a prompt").fill(PROMPT)
     page.get_by_label("Max tokens (optional)").fill("60")
     page.get_by_role("button", name="Run").click()
-    page.wait_for_function("document.querySelector('#latency').textContent.includes('ms')", timeout=60_000)
+    expect(page.locator("#latency")).to_contain_text("ms", timeout=60_000)
 
 
 def take_all(browser: Browser, site: Site, folder: Path) -> None:
