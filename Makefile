@@ -2,7 +2,6 @@ PYTHON ?= python3
 VENV := .venv/bin
 UV ?= uv
 LOCK = $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header --quiet
-export PORT
 
 .DEFAULT_GOAL := help
 .PHONY: help run password manage test lint format lock screenshots clean

@@ -211,9 +211,11 @@ class OrgScopedAdmin(OrgScope, ModelAdmin):  # type: ignore[misc]
         """The audit event of one write: which fields, never what was in them."""
         org = None if isinstance(row, Org) and what == "deleted" else org_of(row)
         after = None if names is None else {"fields": sorted(names)}
-        actor = request.user if isinstance(request.user, User) else None
         event = f"admin.{row._meta.model_name}.{what}"
-        record(event, org=org, actor=actor, subject=row, after=after)
+        record(event, org=org, actor=self.actor(request), subject=row, after=after)
+
+    def actor(self, request: HttpRequest) -> User:
+        return cast("User", request.user)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return self._refusals_as_messages(super().changeform_view, request, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""Form fields of the admin that keep texts and JSON as they were entered, and refuse what no database keeps."""
+"""Form fields of the admin: texts and JSON stay as they were entered, unstorable ones are refused."""
 
 from __future__ import annotations
 
