@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from evalsuite.errors import EvalsuiteError
 from llm_routing.types import Completion
@@ -15,7 +15,7 @@ class ProviderError(EvalsuiteError):
     """The provider answered, but not with something we can use."""
 
     code, status = "PROVIDER_ERROR", 502
-    permanent: ClassVar[bool] = False
+    permanent: bool = False
 
     def __init__(self, message: str, *, retry_after: float | None = None, **details: Any) -> None:
         super().__init__(message, **details)
@@ -60,13 +60,17 @@ class ProviderOverloaded(ProviderUnavailable):
 
 
 class ProviderTimeout(ProviderError):
-    """One of the time limits passed. `phase` is connect, first_token, idle or total."""
+    """One of the time limits passed. `phase` is connect, first_token, idle or total.
+
+    An answer that took too long in all would do so again: only the other phases are worth a retry.
+    """
 
     code, status = "PROVIDER_TIMEOUT", 504
 
     def __init__(self, message: str, *, phase: str, **details: Any) -> None:
         super().__init__(message, phase=phase, **details)
         self.phase = phase
+        self.permanent = phase == "total"
 
 
 class BrokenStream(ProviderError):

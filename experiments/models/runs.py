@@ -104,6 +104,7 @@ class ExperimentRun(Row):
 
     state = models.CharField(max_length=16, choices=State.choices, default=State.QUEUED)
     attempt = models.PositiveIntegerField(default=0)
+    retries = models.PositiveIntegerField(default=0, help_text="After transient failures, since last queued.")
     crashes = models.PositiveIntegerField(default=0)
     not_before = models.DateTimeField(null=True)
     lease_until = models.DateTimeField(null=True)

@@ -267,6 +267,7 @@ def _cell(row: ExperimentRun, attempt: RunAttempt) -> Cell:
         run_id=row.pk,
         attempt=attempt.number,
         attempt_id=attempt.pk,
+        retries=row.retries,
         variant_id=row.variant_id,
         provider=row.model_provider,
         request=CompletionRequest(

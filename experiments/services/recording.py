@@ -36,6 +36,7 @@ class Cell:
     run_id: UUID
     attempt: int
     attempt_id: UUID
+    retries: int
     variant_id: UUID
     provider: str
     request: CompletionRequest
@@ -126,9 +127,10 @@ def _write_scores(panel: Panel, outcomes: Sequence[Answered]) -> None:
 def _write_failure(cell: Cell, error: EvalsuiteError) -> bool:
     """True where the cell is closed now; False where it waits for another attempt, or is not ours."""
     if isinstance(error, Cancelled):
-        pause = 0.0
-    elif _worth_a_retry(error) and cell.attempt < settings.CELL_ATTEMPTS:
-        ceiling = min(LONGEST_BACKOFF_S, BACKOFF_S * 2**cell.attempt)
+        pause, retries = 0.0, cell.retries
+    elif _worth_a_retry(error) and cell.retries + 1 < settings.CELL_ATTEMPTS:
+        ceiling = min(LONGEST_BACKOFF_S, BACKOFF_S * 2 ** (cell.retries + 1))
+        retries = cell.retries + 1
         pause = max(random.uniform(0, ceiling), error.retry_after or 0)  # noqa: S311 - jitter
     else:
         changed = _current(cell).update(
@@ -146,6 +148,7 @@ def _write_failure(cell: Cell, error: EvalsuiteError) -> bool:
         state=ExperimentRun.State.QUEUED,
         lease_until=None,
         not_before=in_seconds(pause),
+        retries=retries,
         error_code=error.code,
         error_message=error.message,
     )

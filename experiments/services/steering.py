@@ -50,6 +50,7 @@ def retry_failed(batch: Batch, *, actor: User) -> int:
         count = ExperimentRun.objects.filter(batch=batch, state=STATE.FAILED).update(
             state=STATE.QUEUED,
             not_before=None,
+            retries=0,
             crashes=0,
             finished_at=None,
             error_code="",
