@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 folder = tempfile.mkdtemp()
 os.environ.update(DEBUG="1", DATABASE_URL=f"sqlite:///{folder}/bench.sqlite3", BROKER_URL="memory://")
@@ -67,13 +68,13 @@ def main() -> None:
         measure(f"{site.url}/api/v1/orgs/{org.pk}/playground/stream", user)
 
 
-def measure(url: str, user: object) -> None:
+def measure(url: str, user: Any) -> None:
     import json
 
     import requests
     from rest_framework_simplejwt.tokens import RefreshToken
 
-    headers = {"Authorization": f"Bearer {RefreshToken.for_user(user).access_token}"}  # type: ignore[arg-type]
+    headers = {"Authorization": f"Bearer {RefreshToken.for_user(user).access_token}"}
     first, later = [], []
     for _ in range(TRIALS):
         late = []

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from llm_routing.providers.transport import CallHandle
 
 from evalsuite import metrics
 from evalsuite.audit.services import record
@@ -20,6 +19,7 @@ from evalsuite.quotas.models import UsageRecord
 from llm_routing import resolution, routing
 from llm_routing.errors import Cancelled
 from llm_routing.models import ChatProfile
+from llm_routing.providers.transport import CallHandle
 from llm_routing.types import Completion, CompletionRequest, Delta
 from playground.models import PlaygroundMessage, PlaygroundSession
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connections
 
+from evalsuite.audit import changes as audited_changes
 from evalsuite.audit.models import AuditEvent
 from evalsuite.errors import Conflict
 from experiments.services import authoring, changes
@@ -61,7 +62,7 @@ def test_events_tell_of_large_json_by_its_length(org, alice):
 
 def test_an_event_that_cannot_be_written_undoes_the_change(org, alice, monkeypatch):
     experiment = factories.make_experiment(org)
-    monkeypatch.setattr(changes, "record", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr(audited_changes, "record", lambda *args, **kwargs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         changes.update(experiment, org=org, actor=alice, changes={"name": "renamed"})
     experiment.refresh_from_db()
