@@ -15,9 +15,11 @@ class PlaygroundPage(OrgPage):
 
     def get(self, request: HttpRequest, org_id: str) -> HttpResponse:
         default = ModelDefault.objects.filter(org=self.org).values_list("model", flat=True).first()
+        models = list(RegisteredModel.objects.usable_by(self.org).select_related("provider"))
         context = {
             "profiles": ChatProfile.objects.for_org(self.org),
-            "models": RegisteredModel.objects.usable_by(self.org).select_related("provider"),
+            "models": models,
+            "has_toy": any(model.provider.is_toy for model in models),
             "default_model": default,
             "temperature": DEFAULT_TEMPERATURE,
             "top_p": DEFAULT_TOP_P,

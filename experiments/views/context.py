@@ -15,6 +15,10 @@ LISTED = 200  # experiments in the list on the left
 SHOWN_INPUTS = 50
 RUNS_PER_PAGE = 50
 RECENT_BATCHES = 20
+TEMPLATE_HINT = (
+    "{{ input }} is where the input goes, {{ metadata.NAME }} a value of its metadata. "
+    "Without a template the input is the whole prompt."
+)
 
 
 def detail(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
@@ -23,6 +27,7 @@ def detail(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
         **variants_card(page, experiment),
         **inputs_card(page, experiment),
         **runs_section(page, experiment),
+        "template_hint": TEMPLATE_HINT,
         "profiles": ChatProfile.objects.for_org(page.org),
         "models": RegisteredModel.objects.usable_by(page.org).select_related("provider"),
     }
