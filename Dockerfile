@@ -20,7 +20,9 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 DATA_DIR=/data
 USER evalsuite
 VOLUME /data
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+# With a name that the site answers to, since it refuses all others.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD python -c "import os, urllib.request as u; \
+  host = os.environ.get('ALLOWED_HOSTS', '').split(',')[0].lstrip('.'); \
+  u.urlopen(u.Request('http://127.0.0.1:8000/healthz', headers={'Host': host} if host.strip('*') else {}), timeout=2)"
 CMD ["uvicorn", "evalsuite.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--lifespan", "off", \
      "--no-access-log", "--no-server-header", "--timeout-graceful-shutdown", "20"]

@@ -34,7 +34,7 @@ EMBEDDED = "embedded"
 ANSWERS_WITHIN_S = 1.0
 STREAMS_MAY_GO_ON_S = 1
 CALLS_MAY_GO_ON_S = 1.0
-STOP_LIMIT_S = 4.5
+STOP_LIMIT_S = 4.0
 
 
 class AlreadyServing(Exception):
@@ -47,10 +47,10 @@ def only_process() -> Iterator[None]:
 
     Raises AlreadyServing. The lock goes with the process, however it ends.
     """
+    settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
     if not settings.EMBEDDED_BROKER:
         yield
         return
-    settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
     with (settings.DATA_DIR / "serve.lock").open("a") as file:
         _lock(file)
         yield

@@ -179,6 +179,10 @@ class TestSecrets:
         assert "JWT_SIGNING_KEY" not in env
         assert env["FIELD_ENCRYPTION_KEYS"]
 
+    def test_empty_lines_of_the_example_are_filled_in(self, bootstrap, tmp_path):
+        env = bootstrap.with_secrets({"SECRET_KEY": ""}, tmp_path / "secrets.env")
+        assert env["SECRET_KEY"]
+
     def test_process_beats_dotenv(self, bootstrap, tmp_path):
         dotenv = tmp_path / ".env"
         dotenv.write_text("# a comment\n\nexport PORT=1\nOLLAMA_URL='http://there'\n#DEBUG=1\n")
