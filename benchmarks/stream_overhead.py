@@ -25,6 +25,7 @@ class Clocked(BaseHTTPRequestHandler):
     """Answers a chat with the time of writing as each token."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # as real model servers have it
 
     def log_message(self, *_: object) -> None:
         pass

@@ -69,14 +69,15 @@ def _lock(file: IO[str]) -> None:
 # Static files
 
 
-def collect_static() -> bool:
-    """Copy, hash and compress the static files, where they changed since the last time."""
+def collect_static(say: Callable[[str], object]) -> bool:
+    """Copy and hash the static files, where they changed since the last time. True where they did."""
     if settings.WHITENOISE_USE_FINDERS:  # served from where they are
         return False
     stamp = Path(settings.STATIC_ROOT) / ".collected"
     now = _static_state()
     if stamp.is_file() and stamp.read_text() == now:
         return False
+    say("Preparing the static files ...")
     stamp.unlink(missing_ok=True)
     call_command("collectstatic", interactive=False, clear=True, verbosity=0)
     stamp.write_text(now)

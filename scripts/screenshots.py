@@ -30,8 +30,14 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
 DESKTOP = {"width": 1280, "height": 860}
+WIDE = {"width": 1920, "height": 1080}
 PHONE = {"width": 390, "height": 844}
-LOOKS = {"light": ("light", DESKTOP), "dark": ("dark", DESKTOP), "phone": ("light", PHONE)}
+LOOKS = {
+    "light": ("light", DESKTOP),
+    "dark": ("dark", DESKTOP),
+    "wide": ("light", WIDE),
+    "phone": ("light", PHONE),
+}
 PROMPT = "Write two sentences about a lighthouse in the fog."
 STOP_LIMIT_S = 10
 
@@ -103,7 +109,7 @@ def sign_in(page: Page, site: Site) -> None:
     page.wait_for_url("**/app/**")
 
 
-def find_pages(page: Page) -> dict[str, str]:
+def find_pages(page: Page, site: Site) -> dict[str, str]:
     """Addresses by the name of the picture, as far as there is something to show."""
     found = {"playground": page.url}
     page.goto(page.url.rpartition("/")[0] + "/experiments")
@@ -116,7 +122,7 @@ def find_pages(page: Page) -> dict[str, str]:
         page.locator(".cell-title").first.click()
         page.wait_for_load_state("load")
         found["run"] = page.url
-    return found
+    return {**found, "admin": f"{site.url}/admin/", "api": f"{site.url}/api/v1/docs"}
 
 
 def take(page: Page, folder: Path, name: str) -> None:
@@ -145,7 +151,7 @@ def take_all(browser: Browser, site: Site, folder: Path) -> None:
         page.goto(f"{site.url}/login")
         take(page, folder, f"login-{look}")
         sign_in(page, site)
-        for name, url in find_pages(page).items():
+        for name, url in find_pages(page, site).items():
             page.goto(url)
             if name == "playground":
                 try_a_prompt(page)

@@ -162,11 +162,11 @@ def test_static_files_are_collected_when_they_change(settings, tmp_path):
     settings.STATICFILES_DIRS, settings.STATIC_ROOT = [source], target
     settings.STATICFILES_FINDERS = ["django.contrib.staticfiles.finders.FileSystemFinder"]
     settings.WHITENOISE_USE_FINDERS = False
-    assert serving.collect_static()
+    assert serving.collect_static(print)
     assert (target / "a.css").exists()
-    assert not serving.collect_static()
+    assert not serving.collect_static(print)
     (source / "a.css").write_text("a{color:red}")
-    assert serving.collect_static()
+    assert serving.collect_static(print)
 
 
 @pytest.mark.parametrize(

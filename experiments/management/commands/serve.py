@@ -30,16 +30,15 @@ class Command(BaseCommand):
                 self._serve(options["host"], options["port"])
         except serving.AlreadyServing as problem:
             raise CommandError(str(problem)) from None
-        self.stdout.write("Stopped. All data is kept.")
+        self._say("Stopped. All data is kept.")
 
     def _serve(self, host: str, port: int) -> None:
         call_command("migrate", interactive=False, verbosity=0)
-        if serving.collect_static():
-            self.stdout.write("Prepared the static files.")
+        serving.collect_static(self._say)
         password = demo.seed()
         with ExitStack() as stack:
             try:
-                models = stack.enter_context(serving.models_of_this_machine(self.stdout.write))
+                models = stack.enter_context(serving.models_of_this_machine(self._say))
                 begin_to_end = stack.enter_context(serving.worker())
                 demo.choose_default_model(models)
                 self._run_sample()
@@ -56,21 +55,25 @@ class Command(BaseCommand):
             return
         batch = planning.start_batch(experiment=experiment, author=experiment.created_by)
         if not settings.EMBEDDED_BROKER:
-            self.stdout.write(f"The sample experiment waits for the workers: {experiment.name}")
+            self._say(f"The sample experiment waits for the workers: {experiment.name}")
             return
-        self.stdout.write(f"\nRunning the sample experiment: {experiment.name}")
+        self._say(f"\nRunning the sample experiment: {experiment.name}")
         terminal.watch(batch, self.stdout)
-        self.stdout.write(f"\n{terminal.table(results.results_of(experiment, batch=batch))}\n")
+        self._say(f"\n{terminal.table(results.results_of(experiment, batch=batch))}\n")
 
     def _tell_login(self, password: str | None) -> None:
         if password:
-            self.stdout.write(f"\nSign in as {demo.USERNAME} with the password {password}")
-            self.stdout.write("It is shown this once. To set another: make password")
+            self._say(f"\nSign in as {demo.USERNAME} with the password {password}")
+            self._say("It is shown this once. To set another: make password")
         else:
-            self.stdout.write(f"\nSign in as {demo.USERNAME}. To set another password: make password")
+            self._say(f"\nSign in as {demo.USERNAME}. To set another password: make password")
 
     def _tell_url(self, url: str) -> None:
-        self.stdout.write(f"Evalsuite is at {url} (Ctrl-C stops it)\n")
+        self._say(f"Evalsuite is at {url} (Ctrl-C stops it)\n")
+
+    def _say(self, line: str) -> None:
+        """At once, also where the lines go into a file or a pipe."""
+        self.stdout.write(line)
         self.stdout.flush()
 
 
