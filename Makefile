@@ -26,8 +26,8 @@ lint: ## Check style, types, templates and missing migrations
 	@$(PYTHON) scripts/bootstrap.py dev
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
-	$(VENV)/mypy .
-	$(VENV)/djlint --lint --check --quiet templates
+	DEBUG=1 $(VENV)/mypy .
+	$(VENV)/djlint --lint --quiet templates
 	DEBUG=1 $(VENV)/python manage.py makemigrations --check --dry-run
 
 format: ## Put the code into its usual form

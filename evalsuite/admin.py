@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.admin import ModelAdmin, TabularInline
 
-from evalsuite.admin_fields import OVERRIDES
+from evalsuite.admin_fields import overrides
 from evalsuite.audit.services import record
 from evalsuite.errors import EvalsuiteError
 from evalsuite.orgs.models import Membership, Org, User
@@ -156,7 +156,7 @@ class OrgScopedAdmin(OrgScope, ModelAdmin):  # type: ignore[misc]
     list_per_page = 50
     compressed_fields = True
     deleted_along: tuple[str, ...] = ()  # names of read-only rows that a deletion takes along
-    formfield_overrides = OVERRIDES
+    formfield_overrides = overrides(rows=6)
 
     def rows_of(self, rows: models.QuerySet[Any], orgs: Iterable[UUID]) -> models.QuerySet[Any]:
         owned = models.Q(**{f"{self.org_path}__in": list(orgs)})
@@ -258,7 +258,8 @@ class OrgScopedInline(OrgScope, TabularInline):  # type: ignore[misc]
 
     form = OrgForm
     extra = 0
-    formfield_overrides = OVERRIDES
+    hide_title = True
+    formfield_overrides = overrides(rows=3)
     list_select_related: tuple[str, ...] = ()
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
@@ -267,7 +268,8 @@ class OrgScopedInline(OrgScope, TabularInline):  # type: ignore[misc]
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         formset = super().get_formset(request, obj, **kwargs)
-        formset.form.request, formset.form.write_permission = request, self.write_permission
+        formset.request = formset.form.request = request
+        formset.form.write_permission = self.write_permission
         return formset
 
 
@@ -287,11 +289,12 @@ class ReadOnlyAdmin:
 class ScopedRelatedFilter(admin.RelatedFieldListFilter):
     """A filter by related rows that offers only those one may see."""
 
+    def has_output(self) -> bool:
+        return True  # Django would not apply a filter that has one choice only
+
     def field_choices(
         self, field: Any, request: HttpRequest, model_admin: admin.ModelAdmin[Any]
     ) -> list[tuple[str, Any]]:
         scope = scope_of(field.related_model)
-        if scope is None:
-            return []
-        rows = scope.get_queryset(request)
-        return [(str(row.pk), str(row)) for row in rows[:200]]
+        rows = scope.get_queryset(request)[:200] if scope else []
+        return [(str(row.pk), str(row)) for row in rows]

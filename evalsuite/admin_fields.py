@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.db import models
 from django.forms.fields import InvalidJSONInput
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from evalsuite.api import FreeJSONField
 from evalsuite.errors import InvalidBody
@@ -19,7 +20,8 @@ class TextArea(forms.CharField):
     """Blanks at either end belong to a prompt; the line ends that browsers send do not."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"strip": False, "max_length": LONGEST_TEXT, **kwargs})
+        longest = kwargs.pop("max_length", None) or LONGEST_TEXT
+        super().__init__(strip=False, max_length=longest, **kwargs)
 
     def to_python(self, value: Any) -> str | None:
         text = super().to_python(value)
@@ -47,13 +49,13 @@ class JSONArea(forms.JSONField):
         return value
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        try:
-            return super().bound_data(data, initial)
-        except (ValueError, RecursionError):
-            return InvalidJSONInput(data)
+        """As it was typed: what was refused may be no JSON, or no text that an answer can hold."""
+        return InvalidJSONInput(data) if isinstance(data, str) else initial
 
 
-OVERRIDES: dict[type[models.Field[Any, Any]], dict[str, Any]] = {
-    models.TextField: {"form_class": TextArea},
-    models.JSONField: {"form_class": JSONArea},
-}
+def overrides(*, rows: int) -> dict[type[models.Field[Any, Any]], dict[str, Any]]:
+    """For an admin's `formfield_overrides`: text areas of so many lines."""
+    return {
+        models.TextField: {"form_class": TextArea, "widget": UnfoldAdminTextareaWidget({"rows": rows})},
+        models.JSONField: {"form_class": JSONArea, "widget": UnfoldAdminTextareaWidget({"rows": rows})},
+    }

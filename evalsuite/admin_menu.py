@@ -7,6 +7,7 @@ from typing import Any
 from django.apps import apps
 from django.contrib import admin
 from django.http import HttpRequest
+from django.templatetags.static import static
 from django.urls import reverse
 
 # Group -> (model, icon)
@@ -40,7 +41,6 @@ GROUPS = {
         ("orgs.Org", "apartment"),
         ("orgs.Membership", "group"),
         ("orgs.User", "person"),
-        ("auth.Group", "groups"),
     ],
     "Records": [
         ("audit.AuditEvent", "history"),
@@ -66,3 +66,7 @@ def _item(request: HttpRequest, label: str, icon: str) -> dict[str, Any] | None:
     meta = model._meta
     link = reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist")
     return {"title": str(meta.verbose_name_plural).capitalize(), "icon": icon, "link": link}
+
+
+def favicon(request: HttpRequest) -> str:
+    return static("img/logo.svg")

@@ -2,104 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
-from urllib.parse import urlsplit
+from collections.abc import Iterable
+from typing import Any, Final
+from uuid import UUID
 
-from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.db import models, transaction
 from django.http import HttpRequest
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
-from evalsuite.admin import OrgForm, OrgScopedAdmin, OrgScopedInline, ReadOnlyAdmin, ScopedRelatedFilter
-from evalsuite.orgs.models import User
+from evalsuite.admin import OrgScopedAdmin, OrgScopedInline, ReadOnlyAdmin, ScopedRelatedFilter
 from llm_routing import provider_services, registry
-from llm_routing.addresses import AddressNotAllowed, require_allowed
+from llm_routing.admin_forms import ChatProfileForm, EndpointForm, ModelDefaultForm, ProviderForm
 from llm_routing.models import ChatProfile, Endpoint, ModelDefault, Provider, RegisteredModel, SlotLease
 
 REGISTRY: Final = "org:models:write"
-
-
-class ProviderForm(OrgForm):
-    """The key can be set, replaced and cleared, and never be read."""
-
-    api_key = forms.CharField(
-        label="API key",
-        required=False,
-        max_length=4096,
-        widget=UnfoldAdminPasswordWidget(render_value=False, attrs={"autocomplete": "new-password"}),
-        help_text="Leave empty to keep the present key. A changed address clears it.",
-    )
-    clear_key = forms.BooleanField(required=False, label="Clear key", widget=UnfoldBooleanWidget())
-
-    class Meta:
-        model = Provider
-        fields = "__all__"
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.initial["api_key"] = ""
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or {}
-        self.new_key = cleaned.get("api_key") or ""
-        if cleaned.get("clear_key"):
-            self.new_key = ""
-            cleaned["api_key"] = ""
-        elif not self.new_key:
-            cleaned["api_key"] = self.instance.api_key
-        return cleaned
-
-    def _post_clean(self) -> None:
-        super()._post_clean()
-        if "api_key" in self.cleaned_data:  # Django keeps the old value where a client left the field out
-            self.instance.api_key = self.cleaned_data["api_key"]
-
-
-class EndpointForm(OrgForm):
-    """The operator may name any server, such as http://ollama:11434; an org's staff what the API allows."""
-
-    base_url = forms.CharField(
-        label="Base URL", max_length=512, widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "url"})
-    )
-    _own_check_counts = False
-
-    def clean_base_url(self) -> str:
-        url = str(self.cleaned_data["base_url"])
-        try:
-            parts = urlsplit(url)
-            good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            good = False
-        if not good or any(character.isspace() for character in url):
-            raise forms.ValidationError("This must be an address such as http://127.0.0.1:11434.")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise forms.ValidationError("An address has no password, question mark or # in it.")
-        if "base_url" in self.changed_data and not self.request.user.is_superuser:
-            try:
-                require_allowed(url, settings.PRIVATE_PROVIDER_NETWORKS)
-            except AddressNotAllowed as error:
-                raise forms.ValidationError(error.message) from error
-        return url
-
-    def _post_clean(self) -> None:
-        self._own_check_counts = True
-        try:
-            super()._post_clean()
-        finally:
-            self._own_check_counts = False
-        if self.errors:
-            return
-        try:  # two endpoints with one address are still refused
-            self.instance.validate_constraints(exclude=self._get_validation_exclusions())
-        except forms.ValidationError as error:
-            self.add_error(None, error)
-
-    def _get_validation_exclusions(self) -> set[str]:
-        """The model's own check of the address knows public names only."""
-        excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
-        return excluded | {"base_url"} if self._own_check_counts else excluded
 
 
 def clear_key(admin_page: OrgScopedAdmin, request: HttpRequest, provider: Provider) -> None:
@@ -131,6 +47,14 @@ class ProviderAdmin(OrgScopedAdmin):
     list_select_related = ["org"]
     inlines = [EndpointInline]
     actions = ["synchronise"]
+    fieldsets = [
+        (None, {"fields": ["org", "name", "slug", "kind", "enabled", "is_toy"]}),
+        ("Key", {"fields": ["api_key", "clear_key"]}),
+        (
+            "Time limits in seconds",
+            {"fields": ["connect_timeout", "first_token_timeout", "idle_timeout", "total_timeout"]},
+        ),
+    ]
     deleted_along = ("slot lease",)
 
     @admin.display(boolean=True, description="Key")
@@ -153,7 +77,7 @@ class ProviderAdmin(OrgScopedAdmin):
 
     @admin.action(description="Synchronise models", permissions=["write"])
     def synchronise(self, request: HttpRequest, queryset: models.QuerySet[Provider]) -> None:
-        user = cast("User", request.user)
+        user = self.actor(request)
 
         def work(provider: Provider) -> str:
             if provider.org and not user.is_superuser:
@@ -199,7 +123,7 @@ class SlotLeaseAdmin(ReadOnlyAdmin, OrgScopedAdmin):
 
 @admin.register(RegisteredModel)
 class RegisteredModelAdmin(OrgScopedAdmin):
-    """Models of shared providers may be seen, and chosen, by all staff."""
+    """Models of shared providers may be seen, and chosen, by the staff of orgs that may use them."""
 
     org_path = "provider__org"
     shared = True
@@ -218,10 +142,30 @@ class RegisteredModelAdmin(OrgScopedAdmin):
     autocomplete_fields = ["provider", "allowed_orgs"]
     readonly_fields = ["digest", "last_seen_at"]
     list_select_related = ["provider__org"]
+    fieldsets = [
+        (None, {"fields": ["provider", "name", "available", "num_ctx"]}),
+        ("Who may use it", {"fields": ["open_to_all", "allowed_orgs"]}),
+        (
+            "As the provider tells",
+            {"fields": ["context_tokens", "digest", "last_seen_at", "capabilities", "details"]},
+        ),
+    ]
+
+    def rows_of(self, rows: models.QuerySet[Any], orgs: Iterable[UUID]) -> models.QuerySet[Any]:
+        allowed = RegisteredModel.objects.filter(allowed_orgs__in=list(orgs)).values("pk")
+        open_ones = models.Q(open_to_all=True) | models.Q(pk__in=allowed)
+        own = models.Q(provider__org__in=list(orgs))
+        return super().rows_of(rows, orgs).filter(own | open_ones)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Which other orgs there are is the operator's to know."""
+        first, _who, last = self.fieldsets
+        return self.fieldsets if request.user.is_superuser else [first, last]
 
 
 @admin.register(ModelDefault)
 class ModelDefaultAdmin(OrgScopedAdmin):
+    form = ModelDefaultForm
     write_permission = REGISTRY
     list_display = ["org", "model"]
     search_fields = ["org__name", "model__name"]
@@ -233,13 +177,22 @@ class ModelDefaultAdmin(OrgScopedAdmin):
 
 @admin.register(ChatProfile)
 class ChatProfileAdmin(OrgScopedAdmin):
+    form = ChatProfileForm
     write_permission = "org:profiles:write"
     list_display = ["name", "org", "model_provider", "model_name", "temperature", "version", "updated_at"]
     list_filter = ["model_provider", ("org", ScopedRelatedFilter)]
     search_fields = ["name", "model_name", "org__name"]
     autocomplete_fields = ["org"]
-    readonly_fields = ["version"]
+    readonly_fields = ["version", "created_at", "updated_at"]
     list_select_related = ["org"]
+    fieldsets = [
+        (None, {"fields": ["org", "name", "system_prompt"]}),
+        (
+            "Model",
+            {"fields": ["model_provider", "model_name", "temperature", "top_p", "max_tokens"]},
+        ),
+        ("Record", {"fields": ["version", "created_at", "updated_at"]}),
+    ]
 
     def save_model(self, request: HttpRequest, obj: ChatProfile, form: Any, change: bool) -> None:
         if change and form.changed_data:

@@ -20,6 +20,23 @@ class PlaygroundSessionAdmin(ReadOnlyAdmin, OrgScopedAdmin):
     search_fields = ["model_name", "user__username", "org__name"]
     list_select_related = ["org", "user", "chat_profile"]
     inlines = [MessageInline]
+    fieldsets = [
+        (None, {"fields": ["created_at", "org", "user", "chat_profile"]}),
+        (
+            "As it was sent",
+            {
+                "fields": [
+                    "model_provider",
+                    "model_name",
+                    "model_digest",
+                    "temperature",
+                    "top_p",
+                    "max_tokens",
+                    "parameters",
+                ]
+            },
+        ),
+    ]
 
 
 @admin.register(PlaygroundMessage)
@@ -30,3 +47,19 @@ class PlaygroundMessageAdmin(ReadOnlyAdmin, OrgScopedAdmin):
     search_fields = ["error_code", "session__model_name"]
     list_select_related = ["session"]
     ordering = ["-id"]
+    fieldsets = [
+        (None, {"fields": ["created_at", "session", "role", "content"]}),
+        (
+            "Measured",
+            {
+                "fields": [
+                    "latency_ms",
+                    "input_tokens",
+                    "output_tokens",
+                    "stop_reason",
+                    "error_code",
+                    "timings",
+                ]
+            },
+        ),
+    ]

@@ -15,3 +15,8 @@ class AuditEventAdmin(ReadOnlyAdmin, OrgScopedAdmin):
     list_filter = ["created_at", "object_type", ("org", ScopedRelatedFilter)]
     search_fields = ["event", "object_id", "actor_name", "request_id"]
     list_select_related = ["org"]
+    fieldsets = [
+        (None, {"fields": ["created_at", "event", "org"]}),
+        ("Who", {"fields": ["actor_name", "actor", "address", "request_id"]}),
+        ("What", {"fields": ["object_type", "object_id", "before", "after"]}),
+    ]

@@ -8,13 +8,11 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin
-from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.db import models, transaction
 from django.http import HttpRequest
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
-from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from evalsuite.admin import OrgForm, OrgScopedAdmin, OrgScopedInline, ScopedRelatedFilter, org_ids
@@ -25,7 +23,7 @@ from evalsuite.orgs.permissions import Permission
 OWNER = Membership.Role.OWNER
 ONE_STAYS = "An organisation keeps at least one owner: make somebody else an owner first."
 
-admin.site.unregister(Group)
+admin.site.unregister(Group)  # rights come from memberships: a group would grant nothing
 admin.site.unregister([OutstandingToken, BlacklistedToken])  # a page of theirs would show whole tokens
 
 
@@ -57,7 +55,7 @@ class MembershipForm(OrgForm):
         cleaned = super().clean() or {}
         before = Membership.objects.filter(pk=self.instance.pk).first()
         roles = {cleaned.get("role"), before.role if before else None}
-        org = cleaned.get("org") or self.instance.org_id and self.instance.org
+        org = cleaned.get("org") or (self.instance.org_id and self.instance.org)
         if self.has_changed() and org and OWNER in roles and not may_handle_owners(self.request, org):
             self.add_error("role", "Only an owner makes owners and takes the role from them.")
         left = before and (cleaned.get("role") != OWNER or cleaned.get("user") != before.user)
@@ -67,15 +65,24 @@ class MembershipForm(OrgForm):
 
 
 class MembershipFormSet(forms.BaseInlineFormSet):
+    request: HttpRequest
+
     def clean(self) -> None:
         super().clean()
-        if any(self.errors) or not isinstance(self.instance, Org) or self.instance._state.adding:
+        if any(self.errors):
             return
+        of_org = isinstance(self.instance, Org)
         for form in self.deleted_forms:
-            if form.instance.role == OWNER and not may_handle_owners(form.request, self.instance):
+            member = form.instance
+            if member.role == OWNER and not may_handle_owners(self.request, member.org):
                 raise forms.ValidationError("Only an owner takes the role of an owner from somebody.")
-        gone = {form.instance.pk for form in self.deleted_forms}
-        kept = [form for form in self.forms if form.instance.pk not in gone or form.instance.pk is None]
+            if member.role == OWNER and not of_org and is_last_owner(member):
+                raise forms.ValidationError(ONE_STAYS)
+        if of_org and not self.instance._state.adding:
+            self._require_owner()
+
+    def _require_owner(self) -> None:
+        kept = [form for form in self.forms if form not in self.deleted_forms]
         owned = any(form.cleaned_data.get("role") == OWNER for form in kept)
         if not owned and self.instance.memberships.filter(role=OWNER).exists():
             raise forms.ValidationError(ONE_STAYS)
@@ -106,13 +113,9 @@ class MembershipInline(OrgScopedInline):
 class UserMembershipInline(OperatorOnly, OrgScopedInline):
     model = Membership
     form = MembershipForm
+    formset = MembershipFormSet
     autocomplete_fields = ["org"]
     list_select_related = ("org", "user")
-
-
-@admin.register(Group)
-class GroupAdmin(OperatorOnly, DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]
-    show_full_result_count = False
 
 
 @admin.register(User)
@@ -127,6 +130,12 @@ class UserAdmin(DjangoUserAdmin, OrgScopedAdmin):  # type: ignore[misc]
     list_filter = ["is_active", "is_staff", "is_superuser"]
     search_fields = ["username", "email", "first_name", "last_name"]
     ordering = ["username"]
+    filter_horizontal = []
+    fieldsets = [
+        (None, {"fields": ["username", "password"]}),
+        ("Person", {"fields": ["first_name", "last_name", "email"]}),
+        ("Account", {"fields": ["is_active", "is_staff", "is_superuser", "last_login", "date_joined"]}),
+    ]
     inlines = [UserMembershipInline]
     seen_by_staff: ClassVar[Any] = [
         (None, {"fields": ["username", "first_name", "last_name", "email"]}),

@@ -23,12 +23,17 @@ class UsageRecordAdmin(ReadOnlyAdmin, OrgScopedAdmin):
     search_fields = ["model_provider", "model_name", "org__name"]
     list_select_related = ["org"]
     ordering = ["-id"]
+    fieldsets = [
+        (None, {"fields": ["created_at", "org", "kind", "model_provider", "model_name"]}),
+        ("Usage", {"fields": ["input_tokens", "output_tokens", "attempt"]}),
+    ]
 
 
 @admin.register(UsageCounter)
 class UsageCounterAdmin(ReadOnlyAdmin, OrgScopedAdmin):
     list_display = ["day", "org", "calls", "tokens"]
-    list_filter = ["day", ("org", ScopedRelatedFilter)]
+    list_filter = [("org", ScopedRelatedFilter)]
     search_fields = ["org__name"]
     list_select_related = ["org"]
+    date_hierarchy = "day"
     ordering = ["-day", "org_id"]

@@ -6,7 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from evalsuite.api import FreeJSONField
+from evalsuite.errors import InvalidBody
 from evalsuite.fields import LONGEST_TEXT
+from evalsuite.parsers import require_storable
 from experiments.datasets.formats import Lines
 
 COLUMNS = ("key", "content", "expected", "metadata")
@@ -44,9 +47,7 @@ class Checked:
         metadata: dict[str, Any] = {}
         try:
             metadata = _metadata(cells)
-            if why := _unstorable(json.dumps(metadata, ensure_ascii=False)):
-                found.append(("metadata", why))
-        except ValueError as error:
+        except (ValueError, InvalidBody) as error:
             found.append(("metadata", str(error)))
         key = cells.get("key")
         if isinstance(key, str) and key:
@@ -84,7 +85,7 @@ class Checked:
 
 
 def _unstorable(text: str) -> str | None:
-    if "\0" in text or "\\u0000" in text:
+    if "\0" in text:
         return "it holds a NUL character"
     try:
         text.encode()
@@ -105,7 +106,11 @@ def _metadata(cells: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("this is not a JSON object")  # noqa: TRY004  a fault of the file
     named = {name.removeprefix(PREFIX): cell for name, cell in cells.items() if name.startswith(PREFIX)}
-    return {**value, **{name: cell for name, cell in named.items() if cell not in (None, "")}}
+    whole = {**value, **{name: cell for name, cell in named.items() if cell not in (None, "")}}
+    require_storable(whole)
+    if (length := len(json.dumps(whole))) > FreeJSONField.longest:
+        raise ValueError(f"{length:,} bytes of JSON, it may have {FreeJSONField.longest:,}")
+    return whole
 
 
 def _no_constant(name: str) -> None:

@@ -16,6 +16,9 @@ from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from evalsuite.errors import InvalidBody
 
 UPLOAD_MAX = 10 * 1024 * 1024  # bytes
+ROWS_MAX = 100_000
+COLUMNS_MAX = 200
+CELL_MAX = 32_767  # characters that a cell of a spreadsheet may have
 RISKY = "=+\\-@\t\r\n"  # a spreadsheet may take text that begins so for a formula
 TO_NEUTRALISE = re.compile(f"'*[{RISKY}]")
 NEUTRALISED = re.compile(f"'+[{RISKY}]")
@@ -27,11 +30,19 @@ class Lines(tablib.Dataset):  # type: ignore[misc]
     """A table that remembers on which line of the file each row began, and which lines were unreadable."""
 
     def __init__(self, headers: list[str]) -> None:
+        if len(headers) > COLUMNS_MAX:
+            raise InvalidBody({"columns": [f"A file may have {COLUMNS_MAX}, this one has {len(headers):,}."]})
         super().__init__(headers=headers)
         self.numbers: list[int] = []
         self.problems: list[str] = []
 
+    def __bool__(self) -> bool:
+        """Also without a row there is something to tell of: why there is none."""
+        return True
+
     def add(self, number: int, row: list[Any]) -> None:
+        """Raises InvalidBody for a row too many."""
+        _require_room(len(self.numbers), number)
         self.numbers.append(number)
         self.append(row)
 
@@ -123,6 +134,7 @@ class JSONLines(base_formats.Format):  # type: ignore[misc]
                 problems.append(f"line {number}: this is not JSON ({error})")
                 continue
             if isinstance(value, dict):
+                _require_room(len(objects), number)
                 objects.append((number, value))
             else:
                 problems.append(f"line {number}: this is not a JSON object")
@@ -155,6 +167,11 @@ class XLSX(base_formats.XLSX):  # type: ignore[misc]
 FORMATS = [CSV, JSONLines, XLSX]
 
 
+def _require_room(rows: int, number: int) -> None:
+    if rows == ROWS_MAX:
+        raise InvalidBody({f"line {number}": [f"A file may have {ROWS_MAX:,} rows."]})
+
+
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
 
@@ -166,4 +183,10 @@ def _with_object(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _printable(cell: Any) -> Any:
-    return ILLEGAL_CHARACTERS_RE.sub(" ", cell) if isinstance(cell, str) else cell
+    if not isinstance(cell, str):
+        return cell
+    text = ILLEGAL_CHARACTERS_RE.sub(" ", cell)
+    if len(text) <= CELL_MAX:
+        return text
+    mark = f"… (cut, {len(text):,} characters)"
+    return text[: CELL_MAX - len(mark)] + mark

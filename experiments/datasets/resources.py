@@ -16,6 +16,8 @@ from experiments.models import Experiment, ExperimentInput
 from experiments.services import authoring
 
 PROBLEMS_TOLD = 200
+ROWS_SHOWN = 20  # of a preview
+CELL_SHOWN = 120  # characters
 
 
 class TextWidget(widgets.Widget):  # type: ignore[misc]
@@ -66,12 +68,29 @@ class InputResource(resources.ModelResource):  # type: ignore[misc]
             result.append_base_error(Fault(problem))
         if more := len(checked.problems[PROBLEMS_TOLD:]):
             result.append_base_error(Fault(f"and {more:,} more"))
-        if checked.problems or dry_run:
+        if checked.problems:
+            return result
+        result.total_rows = result.totals[RowResult.IMPORT_TYPE_NEW] = len(checked.rows)
+        if dry_run:
+            result.diff_headers = COLUMNS
+            result.rows = [_shown(row) for row in checked.rows[:ROWS_SHOWN]]
             return result
         try:
             authoring.add_inputs(experiment=self.experiment, author=self.author, rows=checked.rows)
         except EvalsuiteError as error:  # another request has taken a key meanwhile
-            result.append_base_error(Fault(error))
-            return result
-        result.totals[RowResult.IMPORT_TYPE_NEW] = result.total_rows = len(checked.rows)
+            result.append_base_error(Fault(_with_keys(error)))
         return result
+
+
+def _shown(row: dict[str, Any]) -> RowResult:
+    shown = RowResult()
+    shown.import_type = RowResult.IMPORT_TYPE_NEW
+    metadata = json.dumps(row["metadata"], ensure_ascii=False) if row["metadata"] else ""
+    cells = [row["key"], row["content"], row["expected"] or "", metadata]
+    shown.diff = [cell if len(cell) <= CELL_SHOWN else f"{cell[:CELL_SHOWN]}…" for cell in cells]
+    return shown
+
+
+def _with_keys(error: EvalsuiteError) -> str:
+    keys = error.details.get("keys", [])
+    return f"{error} {', '.join(map(str, keys[:20]))}".strip()

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
+from pathlib import Path
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 
 from evalsuite.audit.models import AuditEvent
-from experiments.datasets import formats
+from evalsuite.orgs.models import Membership, User
+from experiments.datasets import formats, uploads
 from experiments.datasets.checking import Checked
 from experiments.datasets.formats import CSV, XLSX, JSONLines
 from experiments.datasets.resources import InputResource
@@ -15,6 +19,7 @@ from experiments.models import ExperimentInput
 from tests import factories
 
 IMPORT = reverse("admin:experiments_experimentinput_import")
+PROCESS = reverse("admin:experiments_experimentinput_process_import")
 EXPORT = reverse("admin:experiments_experimentinput_export")
 
 
@@ -36,13 +41,34 @@ def upload(client, experiment, text, *, kind="0"):
     return client.post(IMPORT, body)
 
 
+def confirm(client, preview, **changes):
+    data = {"ticket": preview.context["confirm_form"].initial["ticket"], **changes}
+    return client.post(PROCESS, data, follow=True)
+
+
+def messages_of(answer):
+    return [str(message) for message in answer.context["messages"]]
+
+
+def kept_files():
+    return list(Path(tempfile.gettempdir()).glob(f"{uploads.PREFIX}*"))
+
+
+@pytest.fixture(autouse=True)
+def temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
 def problems(text, *, kind=CSV, taken=()):
     return Checked(kind().create_dataset(text), set(taken)).problems
 
 
 def test_imports_a_csv_file_with_both_ways_of_telling_metadata(staff, experiment):
     text = 'key,content,expected,metadata,metadata.lang\na,"two\nlines",yes,"{""n"": 1}",de\nb,hi,,,\n'
-    assert upload(staff, experiment, text).status_code == 302
+    preview = upload(staff, experiment, text)
+    assert "two\nlines" in preview.content.decode()
+    assert not experiment.inputs.exists()
+    assert messages_of(confirm(staff, preview)) == ["2 inputs were imported."]
     a, b = experiment.inputs.order_by("id")
     assert (a.key, a.content, a.expected, a.metadata) == ("a", "two\nlines", "yes", {"n": 1, "lang": "de"})
     assert (b.expected, b.metadata) == (None, {})
@@ -56,7 +82,7 @@ def test_imports_json_lines(staff, experiment):
         {"key": "b", "content": "=1+1", "expected": "2"},
     ]
     text = "\n".join(map(json.dumps, lines))
-    assert upload(staff, experiment, text, kind="1").status_code == 302
+    confirm(staff, upload(staff, experiment, text, kind="1"))
     assert list(experiment.inputs.order_by("id").values_list("key", "content", "expected", "metadata")) == [
         ("a", "x", None, {"n": [1]}),
         ("b", "=1+1", "2", {}),
@@ -68,6 +94,56 @@ def test_one_bad_line_keeps_the_whole_file_out_and_is_shown(staff, experiment):
     assert answer.status_code == 200
     assert "line 3, column content: missing" in answer.content.decode()
     assert not experiment.inputs.exists()
+    assert kept_files() == []
+
+
+def test_a_long_preview_shows_the_first_rows(staff, experiment):
+    text = "key,content\n" + "".join(f"k{n},{'x' * 500}\n" for n in range(30))
+    preview = upload(staff, experiment, text)
+    assert messages_of(preview) == ["30 inputs for “Tone”, all without fault. The first 20 are shown."]
+    assert len(preview.context["result"].valid_rows()) == 20
+    confirm(staff, preview)
+    assert experiment.inputs.count() == 30
+    assert kept_files() == []
+
+
+def test_line_ends_inside_a_cell_stay_as_they_are(staff, experiment):
+    confirm(staff, upload(staff, experiment, b'key,content\r\na,"x\r\ny\nz"\r\n'))
+    assert experiment.inputs.get().content == "x\r\ny\nz"
+
+
+def test_a_file_is_imported_once_and_by_who_sent_it(staff, experiment, org, client):
+    preview = upload(staff, experiment, "key,content\na,b\n")
+    client.force_login(factories.make_user("mallory", org=org, role="editor", is_staff=True))
+    assert "expired" in messages_of(confirm(client, preview))[0]
+    client.force_login(User.objects.get(username="sam"))
+    confirm(client, preview)
+    assert experiment.inputs.count() == 1
+    assert "expired" in messages_of(confirm(client, preview))[0]
+    for made_up in ("", "passwd", "../../etc/passwd"):
+        assert "expired" in messages_of(confirm(client, preview, ticket=made_up))[0]
+
+
+def test_rights_and_keys_are_checked_again_when_it_is_confirmed(staff, experiment):
+    preview = upload(staff, experiment, "key,content\na,b\n")
+    experiment.inputs.create(key="a", content="meanwhile")
+    assert messages_of(confirm(staff, preview)) == [
+        "line 2, column key: the experiment has an input a already"
+    ]
+    assert experiment.inputs.get().content == "meanwhile"
+    preview = upload(staff, experiment, "key,content\nb,b\n")
+    Membership.objects.update(role="viewer")
+    assert confirm(staff, preview).status_code == 403
+    assert experiment.inputs.count() == 1
+
+
+def test_a_forgotten_upload_is_removed(staff, experiment):
+    upload(staff, experiment, "key,content\na,b\n")
+    (old,) = kept_files()
+    os.utime(old, (0, 0))
+    upload(staff, experiment, "key,content\na,b\n")
+    assert len(kept_files()) == 1
+    assert not old.exists()
 
 
 def test_every_fault_is_named_by_line_column_and_reason():
@@ -120,12 +196,44 @@ def test_bytes_that_are_no_text_are_refused_with_their_line(staff, experiment):
     assert "line 2: This is not UTF-8 text." in answer.content.decode()
 
 
-def test_a_file_over_the_bound_is_refused(staff, experiment, monkeypatch):
-    monkeypatch.setattr("experiments.datasets.forms.UPLOAD_MAX", 10)
-    answer = upload(staff, experiment, "key,content\na,b\n")
-    assert answer.status_code == 200
+def test_bytes_that_are_no_text_are_refused_in_json_lines_too(staff, experiment):
+    answer = upload(staff, experiment, '{"key": "a", "content": "x"}'.encode("utf-16"), kind="1")
+    assert "This is not UTF-8 text." in answer.content.decode()
+
+
+def test_a_file_over_the_bound_is_refused(staff, experiment):
+    answer = upload(staff, experiment, "key,content\na," + "x" * formats.UPLOAD_MAX)
+    assert "A file may have 10 MB." in answer.content.decode()
     assert not experiment.inputs.exists()
-    assert formats.UPLOAD_MAX == 10 * 1024 * 1024
+
+
+def test_a_row_and_a_column_too_many_are_refused(staff, experiment):
+    answer = upload(staff, experiment, "key,content\n" + "a,b\n" * 100_001)
+    assert "line 100002: A file may have 100,000 rows." in answer.content.decode()
+    answer = upload(staff, experiment, '{"a": 1}\n' * 100_001, kind="1")
+    assert "line 100001: A file may have 100,000 rows." in answer.content.decode()
+    wide = "\n".join(json.dumps({f"k{n}": 1}) for n in range(1000))
+    answer = upload(staff, experiment, wide, kind="1")
+    assert "columns: A file may have 200, this one has 1,000." in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        '{"x": NaN}',
+        '{"x": 1e999}',
+        '{"x": "\\u0000"}',
+        '{"x": "\\ud800"}',
+        '{"x": ' + "[" * 3000 + "]" * 3000 + "}",
+        '{"x": ' + "9" * 5000 + "}",
+        '{"x": "' + "y" * 300_000 + '"}',
+    ],
+    ids=lambda text: text[:20],
+)
+def test_metadata_that_no_database_keeps_is_named(metadata):
+    quoted = metadata.replace('"', '""')
+    (fault,) = problems(f'key,content,metadata\na,b,"{quoted}"\n')
+    assert fault.startswith("line 2, column metadata: ")
 
 
 def test_another_orgs_experiment_cannot_be_chosen(staff, charlie):
@@ -172,10 +280,12 @@ def test_xlsx_is_for_reading_and_computes_nothing(experiment):
 
     from openpyxl import load_workbook
 
-    experiment.inputs.create(key="=1+1", content="bell \x07")
+    experiment.inputs.create(key="=1+1", content="bell \x07", expected="z" * 40_000)
     data = XLSX().export_data(InputResource().export(experiment.inputs.all()))
     rows = list(load_workbook(BytesIO(data)).active.values)
     assert rows[1][:2] == ("'=1+1", "bell  ")
+    assert rows[1][2].endswith("z… (cut, 40,000 characters)")
+    assert len(rows[1][2]) == 32_767
     assert not XLSX().can_import()
 
 

@@ -1,0 +1,41 @@
+"""The test sets, with files in and out."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from evalsuite.admin import OrgScopedAdmin, ScopedRelatedFilter, org_ids
+from experiments.datasets.importing import InputFilesMixin
+from experiments.models import Experiment, ExperimentInput
+
+
+@admin.register(ExperimentInput)
+class InputAdmin(InputFilesMixin, OrgScopedAdmin):
+    org_path = "experiment__org"
+    list_display = ["key", "experiment", "start", "created_at"]
+    list_filter = ["created_at", ("experiment", ScopedRelatedFilter)]
+    search_fields = ["key", "content", "experiment__name"]
+    autocomplete_fields = ["experiment"]
+    list_select_related = ["experiment__org"]
+    fieldsets = [
+        (None, {"fields": ["experiment", "key", "content"]}),
+        ("Reference", {"fields": ["expected", "metadata"]}),
+    ]
+
+    @admin.display(description="Content")
+    def start(self, row: ExperimentInput) -> str:
+        return f"{row.content[:80]}…" if len(row.content) > 80 else row.content
+
+    def has_import_permission(self, request: HttpRequest) -> bool:
+        return self.has_add_permission(request)
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def writable_experiments(self, request: HttpRequest) -> QuerySet[Experiment]:
+        experiments = Experiment.objects.select_related("org")
+        if request.user.is_superuser:
+            return experiments
+        return experiments.filter(org__in=org_ids(request, self.write_permission))
