@@ -72,7 +72,7 @@ class RunAdmin(ReadOnlyAdmin, OrgScopedAdmin):
         (None, {"fields": ["experiment", "batch", "variant", "input", "repeat", "state"]}),
         ("Answer", {"fields": ["output", "thinking", "tool_calls", "stop_reason", "may_be_cut"]}),
         ("Feedback", {"fields": ["thumbs_up", "feedback_note", "evaluation_notes"]}),
-        ("Error", {"fields": ["error_code", "error_message", "attempt", "crashes", "not_before"]}),
+        ("Error", {"fields": ["error_code", "error_message", "attempt", "retries", "crashes", "not_before"]}),
         (
             "As it was sent",
             {

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from django.conf import settings
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
 from experiments import demo, serving, terminal
 from experiments.services import planning, results
@@ -29,7 +29,7 @@ class Command(BaseCommand):
             with serving.only_process(), suppress(KeyboardInterrupt):
                 self._serve(options["host"], options["port"])
         except serving.AlreadyServing as problem:
-            raise CommandError(str(problem)) from None
+            raise SystemExit(f"evalsuite: {problem}") from None
         self._say("Stopped. All data is kept.")
 
     def _serve(self, host: str, port: int) -> None:
