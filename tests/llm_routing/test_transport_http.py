@@ -198,7 +198,7 @@ def test_many_calls_at_once_each_keep_their_own_limit(server):
     took = []
     threads = [
         threading.Thread(
-            target=lambda i=i: took.append((i, late(client, "first_token", first_token_s=0.2 + i / 50)))
+            target=lambda i=i: took.append((i, late(client, "first_token", first_token_s=1 + i / 50)))
         )
         for i in range(20)
     ]
@@ -207,7 +207,7 @@ def test_many_calls_at_once_each_keep_their_own_limit(server):
     for thread in threads:
         thread.join()
     assert len(took) == 20
-    assert all(0.15 + i / 50 < seconds < 1.5 + i / 50 for i, seconds in took)
+    assert all(0.95 + i / 50 < seconds < 2.5 + i / 50 for i, seconds in took)
     assert server.peak == 20
 
 
