@@ -4,7 +4,7 @@ UV ?= uv
 LOCK = $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run password manage test lint format lock screenshots clean
+.PHONY: help run password manage test chaos benchmark simulate lint format lock rehearse screenshots clean
 
 help: ## Show what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,12 +22,25 @@ test: ## Run all tests that can run here; say what could not
 	@$(PYTHON) scripts/bootstrap.py dev
 	@$(VENV)/python scripts/test.py
 
-lint: ## Check style, types, templates and missing migrations
+chaos: ## Kill, freeze and wipe every part while 10,000 cells run; a table of what held (20 minutes)
+	@$(PYTHON) scripts/bootstrap.py dev
+	$(VENV)/python -m tests.chaos $(ARGS)
+
+benchmark: ## Measure the run engine beside a bare loop of requests: make benchmark ARGS="--cells 10000"
+	@$(PYTHON) scripts/bootstrap.py dev
+	$(VENV)/python -m benchmarks.engine $(ARGS)
+
+simulate: ## Show by thousands of data sets that intervals and verdicts hold (10 minutes): ARGS="--sets 1000"
+	@$(PYTHON) scripts/bootstrap.py dev
+	$(VENV)/python -m benchmarks.simulation $(ARGS)
+
+lint: ## Check style, types, templates, unsafe calls and missing migrations
 	@$(PYTHON) scripts/bootstrap.py dev
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	DEBUG=1 $(VENV)/mypy .
 	$(VENV)/djlint --lint --quiet templates
+	$(VENV)/bandit -c pyproject.toml -q -ll -r evalsuite experiments llm_routing playground scripts manage.py
 	DEBUG=1 $(VENV)/python manage.py makemigrations --check --dry-run
 
 format: ## Put the code into its usual form
@@ -37,10 +50,16 @@ format: ## Put the code into its usual form
 
 lock: ## Resolve requirements/*.txt anew (needs uv)
 	$(LOCK) pyproject.toml --extra postgres --fork-strategy fewest -o requirements/runtime.txt
-	$(LOCK) pyproject.toml --extra postgres --group dev -c requirements/runtime.txt --fork-strategy fewest \
+	$(LOCK) pyproject.toml --extra postgres --extra otel -c requirements/runtime.txt --fork-strategy fewest \
+	  -o requirements/image.txt
+	$(LOCK) pyproject.toml --extra postgres --extra otel --group dev -c requirements/runtime.txt --fork-strategy fewest \
 	  -o requirements/dev.txt
 	$(LOCK) requirements/assets.in --no-deps --no-annotate -o requirements/assets.txt
 	$(LOCK) requirements/embedded.in --no-deps --no-annotate -o requirements/embedded.txt
+
+rehearse: ## Run each step of the Dockerfile and then the image, without Docker (needs root, debootstrap)
+	@$(PYTHON) scripts/bootstrap.py dev
+	$(VENV)/python scripts/rehearse_image.py $(ARGS)
 
 screenshots: ## Make the pictures of the README from a running product (needs Chromium)
 	@$(PYTHON) scripts/bootstrap.py dev

@@ -9,11 +9,12 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin, messages
 from django.db import models, transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from unfold.admin import ModelAdmin, TabularInline
 
 from evalsuite.admin_fields import overrides
+from evalsuite.audit import changes
 from evalsuite.audit.services import record
 from evalsuite.errors import EvalsuiteError
 from evalsuite.orgs.models import Membership, Org, User
@@ -46,6 +47,30 @@ def org_of(row: models.Model) -> Org | None:
     for name in scope.org_path.split("__"):
         value = getattr(value, name, None)
     return value if isinstance(value, Org) else None
+
+
+def _names(row: models.Model) -> list[str]:
+    """The fields of a row that an event may tell of."""
+    return [field.name for field in row._meta.concrete_fields if not field.primary_key]
+
+
+def _differences(before: models.Model, row: models.Model) -> list[str]:
+    """The fields that differ. A form may take other ones for changed, and set some that it has not."""
+    fields = [field for field in row._meta.concrete_fields if not getattr(field, "auto_now", False)]
+    return [one.name for one in fields if getattr(before, one.attname) != getattr(row, one.attname)]
+
+
+def _others(form: forms.ModelForm[Any] | None) -> dict[str, tuple[list[str], list[str]]]:
+    """The ids that a form's many-to-many fields had and have, where they differ."""
+    if form is None:
+        return {}
+    names = [field.name for field in form.instance._meta.many_to_many if field.name in form.cleaned_data]
+    told = {name: (_ids(form.initial.get(name, ())), _ids(form.cleaned_data[name])) for name in names}
+    return {name: (was, now) for name, (was, now) in told.items() if was != now}
+
+
+def _ids(rows: Iterable[Any]) -> list[str]:
+    return sorted(str(getattr(row, "pk", row)) for row in rows)
 
 
 class OrgForm(forms.ModelForm):
@@ -155,7 +180,6 @@ class OrgScopedAdmin(OrgScope, ModelAdmin):  # type: ignore[misc]
     show_full_result_count = False
     list_per_page = 50
     compressed_fields = True
-    deleted_along: tuple[str, ...] = ()  # names of read-only rows that a deletion takes along
     formfield_overrides = overrides(rows=6)
 
     def rows_of(self, rows: models.QuerySet[Any], orgs: Iterable[UUID]) -> models.QuerySet[Any]:
@@ -170,6 +194,12 @@ class OrgScopedAdmin(OrgScope, ModelAdmin):  # type: ignore[misc]
             rows, org_ids(request, self.view_permission) | org_ids(request, self.write_permission)
         )
 
+    def _get_obj_does_not_exist_redirect(
+        self, request: HttpRequest, opts: Any, object_id: str
+    ) -> HttpResponse:
+        """As everywhere: what is not there for this person is a 404. (Django would lead to the index.)"""
+        raise Http404
+
     def has_view_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         shared = self.shared and obj is not None and org_of(obj) is None
         return super().has_view_permission(request, None if shared else obj)
@@ -181,38 +211,72 @@ class OrgScopedAdmin(OrgScope, ModelAdmin):  # type: ignore[misc]
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         with transaction.atomic():
+            before = self._stored(obj) if change else None
             super().save_model(request, obj, form, change)
-            self.tell(request, obj, "changed" if change else "created", form.changed_data)
+            names = _differences(before, obj) if before else form.changed_data
+            self.tell(request, obj, "changed" if change else "created", names, before=before, form=form)
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with transaction.atomic():
-            self.tell(request, obj, "deleted")
+            self.tell(request, obj, "deleted", before=obj)
             super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
         with transaction.atomic():
             for row in queryset:
-                self.tell(request, row, "deleted")
+                self.tell(request, row, "deleted", before=row)
             super().delete_queryset(request, queryset)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         with transaction.atomic():
+            stored = formset.model._default_manager.in_bulk(
+                [one.instance.pk for one in formset.initial_forms]
+            )
+            gone = [stored[one.instance.pk] for one in formset.deleted_forms if one.instance.pk in stored]
             super().save_formset(request, form, formset, change)
             for row in formset.new_objects:
-                self.tell(request, row, "created")
-            for row, names in formset.changed_objects:
-                self.tell(request, row, "changed", names)
-            for row in formset.deleted_objects:
-                self.tell(request, row, "deleted")
+                self.tell(request, row, "created", _names(row))
+            for row, _ in formset.changed_objects:
+                before = stored[row.pk]
+                self.tell(request, row, "changed", _differences(before, row), before=before)
+            for row in gone:  # as it was read before: a row that was deleted has no id
+                self.tell(request, row, "deleted", before=row)
+
+    def _stored(self, row: models.Model) -> models.Model | None:
+        """The row as it is in the database still."""
+        return type(row)._default_manager.filter(pk=row.pk).first()
 
     def tell(
-        self, request: HttpRequest, row: models.Model, what: str, names: Iterable[str] | None = None
+        self,
+        request: HttpRequest,
+        row: models.Model,
+        what: str,
+        names: Iterable[str] | None = None,
+        *,
+        before: models.Model | None = None,
+        form: forms.ModelForm[Any] | None = None,
     ) -> None:
-        """The audit event of one write: which fields, never what was in them."""
-        org = None if isinstance(row, Org) and what == "deleted" else org_of(row)
-        after = None if names is None else {"fields": sorted(names)}
-        event = f"admin.{row._meta.model_name}.{what}"
-        record(event, org=org, actor=self.actor(request), subject=row, after=after)
+        """The audit event of one write, with the fields in `names`; there is none of a change in no field.
+
+        `form` knows the rows on the other side of many-to-many fields.
+        """
+        fields = (
+            _names(row) if what == "deleted" else [name for name in _names(row) if name in set(names or ())]
+        )
+        old = changes.told(before, fields) if before else {}
+        new = {} if what == "deleted" else changes.told(row, fields)
+        for name, (was, now) in _others(form).items():
+            old[name], new[name] = was, now
+        if what == "changed" and not new:
+            return
+        record(
+            f"admin.{row._meta.model_name}.{what}",
+            org=org_of(row),
+            actor=self.actor(request),
+            subject=row,
+            before=old if before else None,
+            after=new or None,
+        )
 
     def actor(self, request: HttpRequest) -> User:
         return cast("User", request.user)
@@ -236,10 +300,6 @@ class OrgScopedAdmin(OrgScope, ModelAdmin):  # type: ignore[misc]
                 raise
             self.message_user(request, str(error), messages.ERROR)
             return redirect(request.get_full_path())
-
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, set[str], Any]:
-        to_delete, counts, perms_needed, protected = super().get_deleted_objects(objs, request)
-        return to_delete, counts, set(perms_needed) - set(self.deleted_along), protected
 
     def act(self, request: HttpRequest, queryset: models.QuerySet[Any], work: Callable[[Any], str]) -> None:
         """Do `work` on each row that one may write to; what it answers or refuses becomes a message."""

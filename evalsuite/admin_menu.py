@@ -24,6 +24,8 @@ GROUPS = {
         ("experiments.EvalMetricDefinition", "straighten"),
         ("experiments.Evaluator", "fact_check"),
         ("experiments.EvalScore", "grade"),
+        ("experiments.Thumb", "thumbs_up_down"),
+        ("experiments.Evaluation", "pending_actions"),
     ],
     "Models": [
         ("llm_routing.Provider", "dns"),
@@ -31,9 +33,9 @@ GROUPS = {
         ("llm_routing.RegisteredModel", "memory"),
         ("llm_routing.ModelDefault", "bookmark"),
         ("llm_routing.ChatProfile", "badge"),
-        ("llm_routing.SlotLease", "hourglass_empty"),
     ],
     "Playground": [
+        ("playground.Comparison", "compare_arrows"),
         ("playground.PlaygroundSession", "forum"),
         ("playground.PlaygroundMessage", "chat"),
     ],
@@ -41,6 +43,7 @@ GROUPS = {
         ("orgs.Org", "apartment"),
         ("orgs.Membership", "group"),
         ("orgs.User", "person"),
+        ("quotas.OrgLimits", "speed"),
     ],
     "Records": [
         ("audit.AuditEvent", "history"),
@@ -70,3 +73,16 @@ def _item(request: HttpRequest, label: str, icon: str) -> dict[str, Any] | None:
 
 def favicon(request: HttpRequest) -> str:
     return static("img/logo.svg")
+
+
+def stylesheet(request: HttpRequest) -> str:
+    return static("css/admin.css")
+
+
+def script(request: HttpRequest) -> str:
+    return static("js/admin.js")
+
+
+def no_inline_colors(request: HttpRequest) -> dict[str, Any]:
+    """The theme would write its colours into a style element, which browsers are told to refuse."""
+    return {}

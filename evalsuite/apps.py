@@ -8,4 +8,9 @@ class EvalsuiteConfig(AppConfig):
 
     def ready(self) -> None:
         # Binds every @shared_task to our Celery application, in whatever process this is.
-        from evalsuite import celery  # noqa: F401
+        # The last declares system checks.
+        from evalsuite import celery, startup, tracing  # noqa: F401
+        from evalsuite.memory import give_back_freed
+
+        give_back_freed()
+        tracing.begin()

@@ -21,6 +21,7 @@ MEANINGS = {
     409: "`CONFLICT`: the state of the object, or of another, forbids it.",
     413: "`TOO_LARGE`: the body is larger than the server takes.",
     415: "`UNSUPPORTED_MEDIA_TYPE`: the body must be JSON.",
+    422: "`IDEMPOTENCY_KEY_REUSED`: the key was sent with another request before.",
     429: "`RATE_LIMITED` or `QUOTA_EXCEEDED`: `Retry-After` tells when to come back.",
     502: "`PROVIDER_ERROR`: the provider answered with something that is no answer.",
     503: "`PROVIDER_UNAVAILABLE`: the provider cannot be reached or is overloaded.",

@@ -48,7 +48,7 @@ def require_storable(data: Any) -> None:
         if isinstance(value, str):
             _require_clean_text(value, name)
         elif isinstance(value, float) and not math.isfinite(value):
-            raise InvalidBody({name: ["The number is too large."]})
+            raise InvalidBody({name: ["This must be a finite number, and no larger than a float can be."]})
         elif isinstance(value, dict):
             for key, inner in value.items():
                 _require_clean_text(key, name)

@@ -7,7 +7,7 @@ from typing import Any
 
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.utils import extend_schema
-from drf_spectacular.views import SpectacularSwaggerView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.renderers import JSONRenderer, TemplateHTMLRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -40,9 +40,13 @@ class SchemaView(PublicView):
         return Response(document())
 
 
-class DocsView(PublicView, SpectacularSwaggerView):
-    """Swagger UI from our own static files; loads nothing from other servers."""
+class DocsView(PublicView, SpectacularSwaggerSplitView):
+    """Swagger UI from our own static files, its script from this same address with `?script`.
 
+    Loads nothing from other servers, and has nothing inline.
+    """
+
+    template_name = "api_docs.html"
     renderer_classes = [TemplateHTMLRenderer]
 
     def handle_exception(self, exc: Exception) -> Response:

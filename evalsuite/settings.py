@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-from evalsuite.env import ROOT, read_environment
+from evalsuite.env import (
+    DEBUGGING_FIELD_KEY,
+    FOR_DEBUGGING,
+    ROOT,
+    read_environment,
+    require_good_field_keys,
+    require_good_secret,
+)
 
 env = read_environment()
 
@@ -19,21 +28,21 @@ DATA_DIR = Path(env.str("DATA_DIR", default=str(ROOT / "var")))
 
 def _secret(name: str) -> str:
     value: str = env.str(name, default="")
-    if value:
-        return value
-    if DEBUG:
-        return f"insecure-{name.lower()}-for-debugging-only-0000000000"
-    raise ImproperlyConfigured(f"{name} is not set. Put it into the environment or .env, see .env.example.")
+    if DEBUG and not value:
+        return f"{FOR_DEBUGGING}{name.lower()}-for-debugging-only-0000000000"
+    if not DEBUG:
+        require_good_secret(name, value)
+    return value
 
 
 SECRET_KEY = _secret("SECRET_KEY")
 JWT_SIGNING_KEY = _secret("JWT_SIGNING_KEY")
 # Fernet keys; the first encrypts, all of them decrypt, so that a key can be replaced.
 FIELD_ENCRYPTION_KEYS = env.list("FIELD_ENCRYPTION_KEYS", default=[])
-if not FIELD_ENCRYPTION_KEYS:
-    if not DEBUG:
-        raise ImproperlyConfigured("FIELD_ENCRYPTION_KEYS is not set. See .env.example for how to make one.")
-    FIELD_ENCRYPTION_KEYS = ["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
+if DEBUG:
+    FIELD_ENCRYPTION_KEYS = FIELD_ENCRYPTION_KEYS or [DEBUGGING_FIELD_KEY]
+else:
+    require_good_field_keys(FIELD_ENCRYPTION_KEYS)
 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
@@ -62,6 +71,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "evalsuite.apps.EvalsuiteConfig",
+    "evalsuite.metrics",
     "evalsuite.orgs",
     "evalsuite.audit",
     "evalsuite.quotas",
@@ -71,10 +81,10 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "evalsuite.web.BrowserRulesMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "evalsuite.web.RequestFactsMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "evalsuite.web.ContentSecurityPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -110,6 +120,7 @@ DATABASES = {"default": env.db_url_config(DATABASE_URL)}
 DATABASES["default"]["ATOMIC_REQUESTS"] = False  # no transaction may be open over a call to a model
 IS_SQLITE = DATABASES["default"]["ENGINE"].endswith("sqlite3")
 if IS_SQLITE:
+    DATABASES["default"]["ENGINE"] = "evalsuite.sqlite"
     # Django's defaults lose parallel writes to "database is locked".
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
@@ -157,6 +168,11 @@ WHITENOISE_MANIFEST_STRICT = True
 # Bodies. Django refuses a bigger one before any of our code reads it.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_000
+FILE_UPLOAD_HANDLERS = [
+    "evalsuite.uploads.BoundedUpload",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
 
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
@@ -164,6 +180,7 @@ SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
+SESSION_ENGINE = "evalsuite.orgs.sessions"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -174,6 +191,7 @@ if TRUSTED_PROXY:
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
+        "evalsuite.orgs.key_authentication.KeyAuthentication",
         "rest_framework_simplejwt.authentication.JWTAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
@@ -222,17 +240,20 @@ CELERY_BROKER_URL = "memory://localhost" if EMBEDDED_BROKER else BROKER_URL
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
+CELERY_DB_REUSE_MAX = sys.maxsize  # see evalsuite/celery.py
 CELERY_RESULT_BACKEND = None
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 30.0
 CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # a worker outlasts its broker, however long that is away
 CELERY_TASK_PUBLISH_RETRY = False  # a permit that is not published is handed out by the sweeper
+CELERY_BROKER_TRANSPORT = "evalsuite.queue_in_memory:Transport" if EMBEDDED_BROKER else None
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, object] = (
-    {"polling_interval": 0.02}
+    {}
     if EMBEDDED_BROKER
-    else {"socket_timeout": 5, "socket_connect_timeout": 3, "retry_on_timeout": False, "max_retries": 0}
+    else {"socket_timeout": 2, "socket_connect_timeout": 2, "retry_on_timeout": False, "max_retries": 0}
 )
 if prefix := env.str("BROKER_KEY_PREFIX", default=""):  # several installations on one Redis
     CELERY_BROKER_TRANSPORT_OPTIONS["global_keyprefix"] = prefix
@@ -249,13 +270,34 @@ RUN_SYNC_CELLS = env.int("RUN_SYNC_CELLS", default=80)
 RUN_SYNC_WAIT = env.float("RUN_SYNC_WAIT", default=60)
 RUN_CELLS_MAX = env.int("RUN_CELLS_MAX", default=10_000)
 WORK_SLICE = env.float("WORK_SLICE", default=5)
-WORK_CALLS = env.int("WORK_CALLS", default=16)  # calls that one permit keeps in the air
+# Calls that one permit keeps in the air. Fewer with a broker, so that several processes share a batch.
+WORK_CALLS = env.int("WORK_CALLS", default=64 if EMBEDDED_BROKER else 32)
 CELL_LEASE = env.float("CELL_LEASE", default=30)
 CELL_ATTEMPTS = env.int("CELL_ATTEMPTS", default=5)
 SWEEP_EVERY = env.float("SWEEP_EVERY", default=2)
 SLOT_WAIT = env.float("SLOT_WAIT", default=60)  # how long a playground request waits for a free slot
+BREAKER_FAILURES = env.int("BREAKER_FAILURES", default=5)  # in a row; then an endpoint is left alone
+MODEL_TURN = env.float("MODEL_TURN", default=60)  # an Ollama works for one model so long while others wait
 
+# What is tried in the playground is kept for so long after its last message; 0: for good.
+PLAYGROUND_RETENTION_DAYS = env.int("PLAYGROUND_RETENTION_DAYS", default=30)
+
+# What an org may use where the admin says nothing else; empty: no limit.
+LIMIT_REQUESTS_PER_MINUTE = env.int("LIMIT_REQUESTS_PER_MINUTE", default=None)
+LIMIT_TOKENS_PER_DAY = env.int("LIMIT_TOKENS_PER_DAY", default=None)
+LIMIT_TOKENS_PER_MONTH = env.int("LIMIT_TOKENS_PER_MONTH", default=None)
+LIMIT_PARALLEL_CELLS = env.int("LIMIT_PARALLEL_CELLS", default=256)
+LIMIT_PLAYGROUND_PER_MINUTE = env.int("LIMIT_PLAYGROUND_PER_MINUTE", default=60)  # of one user
+
+# Traces are made where they have somewhere to go. The SDK reads the other OTEL_ variables by itself.
+OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="")
+
+# Who may read /metrics: the bearer of the token, and these networks; without either, this machine alone.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+METRICS_NETWORKS = [ip_network(each) for each in env.list("METRICS_NETWORKS", default=[])]
+# So many of the newest experiments, and of each one's newest variants, have labels of their own there.
+METRICS_EXPERIMENTS = env.int("METRICS_EXPERIMENTS", default=200)
+METRICS_VARIANTS = env.int("METRICS_VARIANTS", default=20)
 
 UNFOLD = {
     "SITE_TITLE": "Evalsuite",
@@ -268,30 +310,42 @@ UNFOLD = {
     "SITE_URL": "/",
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
-    "COLORS": {  # around the product's indigo, #4355B9
-        "primary": {
-            "50": "#f1f3fc",
-            "100": "#dee0ff",
-            "200": "#c5caf9",
-            "300": "#a3acf0",
-            "400": "#98a3ee",
-            "500": "#7887e0",
-            "600": "#4355b9",
-            "700": "#36469c",
-            "800": "#2c397c",
-            "900": "#253062",
-            "950": "#171d3d",
-        },
-    },
+    "COLORS": "evalsuite.admin_menu.no_inline_colors",
+    "STYLES": ["evalsuite.admin_menu.stylesheet"],
+    "SCRIPTS": ["evalsuite.admin_menu.script"],
     "SIDEBAR": {"show_search": True, "navigation": "evalsuite.admin_menu.navigation"},
 }
 
+# One JSON object a line for machines that read logs, or a line of text for people.
+LOG_FORMAT = env.str("LOG_FORMAT", default="line" if DEBUG else "json")
+if LOG_FORMAT not in {"json", "line"}:
+    raise ImproperlyConfigured(f"LOG_FORMAT is {LOG_FORMAT!r}; it may be json or line.")
+# The words of exceptions may quote prompts, rows and keys.
+LOG_EXCEPTION_TEXT = env.bool("LOG_EXCEPTION_TEXT", default=DEBUG)
+# Loggers whose packages write by handlers of their own; through ours, each line is told once and alike.
+_OURS_ALONE = (
+    "django",
+    "django.server",
+    "uvicorn",
+    "uvicorn.error",
+    "celery",
+    "py.warnings",
+)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    # A line for every permit says nothing: batches and cells are in the database.
-    "loggers": {name: {"level": "WARNING"} for name in ("celery.worker.strategy", "celery.app.trace")},
+    "formatters": {
+        name: {"()": f"evalsuite.logs.{formatter}", "exception_text": LOG_EXCEPTION_TEXT}
+        for name, formatter in (("json", "JsonFormatter"), ("line", "LineFormatter"))
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
+    "loggers": {
+        **{name: {"handlers": [], "propagate": True} for name in _OURS_ALONE},
+        # A line for every permit says nothing: batches and cells are in the database.
+        **{name: {"level": "WARNING"} for name in ("celery.worker.strategy", "celery.app.trace")},
+        # What was refused has its line as a request; its own would quote what was asked for.
+        "django.request": {"level": "ERROR"},
+        "uvicorn.access": {"handlers": [], "propagate": False},
+    },
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

@@ -1,4 +1,7 @@
-"""Guessing passwords is bounded: failures are counted for each name and for each address.
+"""Guessing passwords is bounded: failures are counted for each account and for each address.
+
+An account is counted wherever the guesses come from, since addresses are cheap. Whoever guesses can
+thereby keep its owner from signing in for a quarter of an hour; sessions and tokens go on.
 
 Counted in Redis where there is one, so that all web processes count together, else in this process.
 """
@@ -6,6 +9,7 @@ Counted in Redis where there is one, so that all web processes count together, e
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import logging
 import threading
 import time
@@ -23,9 +27,9 @@ from evalsuite.errors import RateLimited
 
 log = logging.getLogger(__name__)
 
-WINDOW_MINUTES = 5
+WINDOW_MINUTES = 15
 BY_NAME = RateLimitItemPerMinute(10, WINDOW_MINUTES, namespace="login-name")
-BY_ADDRESS = RateLimitItemPerMinute(50, WINDOW_MINUTES, namespace="login-address")
+BY_ADDRESS = RateLimitItemPerMinute(10, WINDOW_MINUTES, namespace="login-address")
 T = TypeVar("T")
 _MAKING = threading.Lock()  # `cache` may call twice at once, and two counters each let a burst through
 _HERE = threading.RLock()  # around all counting of this process
@@ -38,9 +42,9 @@ class LoginAttempt:
     """
 
     def __init__(self, username: str, address: str | None) -> None:
-        self.address = address or "unknown"
+        self.address = _network_of(address) if address else "unknown"
         # A digest: names of any length and alphabet make keys alike, and no key tells a name.
-        self.name = hashlib.sha256(f"{self.address} {username.casefold()}".encode()).hexdigest()
+        self.name = hashlib.sha256(username.casefold().encode()).hexdigest()
         _take(BY_ADDRESS, self.address)
         try:
             _take(BY_NAME, self.name)
@@ -64,6 +68,12 @@ def _take(limit: RateLimitItemPerMinute, identity: str) -> None:
             retry_after=wait,
             minutes=WINDOW_MINUTES,
         )
+
+
+def _network_of(address: str) -> str:
+    """Whoever has one address of version 6 has 2 ** 64 of them: they count as one."""
+    parsed = ipaddress.ip_address(address)
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)
 
 
 def _in_words(seconds: float) -> str:

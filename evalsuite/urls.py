@@ -6,13 +6,17 @@ from django.contrib import admin
 from django.urls import include, path
 
 from evalsuite import health, schema
+from evalsuite.audit import urls as audit
 from evalsuite.orgs import urls as orgs
+from evalsuite.quotas import urls as quotas
 from experiments import urls as experiments
 from llm_routing import urls as llm_routing
 from playground import urls as playground
 
 api = [
     *orgs.api_urlpatterns,
+    *quotas.api_urlpatterns,
+    *audit.api_urlpatterns,
     *llm_routing.api_urlpatterns,
     *playground.api_urlpatterns,
     *experiments.api_urlpatterns,
@@ -21,6 +25,9 @@ console = [
     *orgs.console_urlpatterns,
     *playground.console_urlpatterns,
     *experiments.console_urlpatterns,
+    *llm_routing.console_urlpatterns,
+    *quotas.console_urlpatterns,
+    *audit.console_urlpatterns,
 ]
 
 urlpatterns = [

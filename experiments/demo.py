@@ -8,7 +8,7 @@ from django.db import transaction
 
 from evalsuite.orgs.models import Membership, Org, User
 from experiments.models import Experiment
-from experiments.services import authoring
+from experiments.services import authoring, metric_definitions
 from llm_routing.models import ModelDefault, RegisteredModel
 
 USERNAME = "admin"
@@ -95,7 +95,7 @@ def create_sample(*, org: Org, author: User) -> Experiment:
     for variant in VARIANTS:
         config = {**SETTINGS, **variant["config"]}  # type: ignore[dict-item]
         authoring.create_variant(experiment=experiment, author=author, **{**variant, "config": config})
-    authoring.create_metric(
+    metric_definitions.create_metric(
         org=org,
         author=author,
         key="correctness",

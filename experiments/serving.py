@@ -21,6 +21,7 @@ from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.db import transaction
 
+from evalsuite.audit.services import record
 from experiments.worker import EmbeddedWorker
 from llm_routing import registry
 from llm_routing.embedded import SLOTS, EmbeddedModelMissing, EmbeddedServer
@@ -137,6 +138,10 @@ def _shared_provider(slug: str, base_url: str, *, slots: int | None = None, **fa
     """The operator's provider of that name, with one endpoint, at this address from now on."""
     provider, _ = Provider.objects.get_or_create(org=None, slug=slug, defaults=facts)
     endpoint = Endpoint.objects.filter(provider=provider).first() or Endpoint(provider=provider)
+    if provider.api_key and endpoint.base_url != base_url:  # it was entered for another server
+        provider.api_key = ""
+        provider.save(update_fields=["api_key"])
+        record("provider.updated", org=None, actor=None, subject=provider, after={"hasApiKey": False})
     endpoint.base_url = base_url
     endpoint.slots = slots or endpoint.slots
     endpoint.save()
@@ -256,6 +261,6 @@ def serve(
         server_header=False,
         log_level="warning",
         timeout_graceful_shutdown=STREAMS_MAY_GO_ON_S,
-        proxy_headers=settings.TRUSTED_PROXY,
+        proxy_headers=False,  # whom to believe is TRUSTED_PROXY's to say
     )
     Server(config, when_up=when_up, when_told_to_end=when_told_to_end).run()

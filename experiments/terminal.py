@@ -1,4 +1,4 @@
-"""What a run looks like in a terminal: how far it is, and what came out."""
+"""What commands share: in whose name they act, how far a run is, and what came out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from experiments.models import Batch
-from experiments.services.results import VariantResult
+from django.core.management.base import CommandError
 
+from evalsuite.orgs.models import User
+from experiments.models import Batch
+from experiments.pipeline.gates import Judged, Outcome
+from experiments.services import wording
+from experiments.services.comparison import Comparison
+from experiments.services.results import MetricResult, VariantResult
+
+USAGE = 2  # exit status for what was asked wrongly
 LOOK_S = 0.2
 LINE_EVERY_S = 5.0  # where the lines are kept, as in a log
 BAR = 30  # characters
+
+
+def person(username: str | None) -> User | None:
+    """Whom `--author` names; None where it was not given. Raises CommandError."""
+    if username is None:
+        return None
+    found = User.objects.filter(username=username).first()
+    if found is None:
+        raise CommandError(f"There is no user {username}.", returncode=USAGE)
+    return found
 
 
 class Screen(Protocol):
@@ -38,15 +55,38 @@ def count(batch: Batch) -> Count:
 
 
 def watch(batch: Batch, screen: Screen, *, timeout_s: float | None = None) -> bool:
-    """Show how far the batch is until it has ended. False where it goes on after `timeout_s`."""
+    """Show how far the batch is until it has ended.
+
+    False where it goes on after `timeout_s`, or stands still until a person does something.
+    """
     begin = time.monotonic()
     show = _bar(screen) if screen.isatty() else _lines(screen)
     while True:
-        batch.refresh_from_db(fields=["state", "finished_at"])
+        batch.refresh_from_db(fields=["state", "paused_reason", "finished_at"])
         seconds = time.monotonic() - begin
         ended = batch.finished_at is not None
         show(progress(count(batch), seconds), ended)
         if ended:
+            return True
+        if batch.waits_for_a_person or (timeout_s is not None and seconds >= timeout_s):
+            return False
+        time.sleep(LOOK_S)
+
+
+def watch_evaluations(batch: Batch, screen: Screen, *, timeout_s: float | None = None) -> bool:
+    """Show how far the evaluators are that take their time; False where they go on after `timeout_s`.
+
+    Nothing is shown where there are none.
+    """
+    begin = time.monotonic()
+    show = _bar(screen) if screen.isatty() else _lines(screen)
+    while True:
+        counts = batch.evaluations.counts()
+        pending, total = counts["pending"], sum(counts.values())
+        seconds = time.monotonic() - begin
+        if total:
+            show(f"{_filled(total - pending, total)} evaluations, {seconds:.0f} s", not pending)
+        if not pending:
             return True
         if timeout_s is not None and seconds >= timeout_s:
             return False
@@ -55,13 +95,17 @@ def watch(batch: Batch, screen: Screen, *, timeout_s: float | None = None) -> bo
 
 def progress(cells: Count, seconds: float) -> str:
     """Such as `[#####.....] 12/48 cells, 3 s, about 9 s left`."""
-    filled = BAR * cells.closed // cells.total
-    text = f"[{'#' * filled}{'.' * (BAR - filled)}] {cells.closed}/{cells.total} cells, {seconds:.0f} s"
+    text = f"{_filled(cells.closed, cells.total)} cells, {seconds:.0f} s"
     if cells.failed:
         text += f", {cells.failed} failed"
     if 0 < cells.closed < cells.total:
         text += f", about {seconds / cells.closed * (cells.total - cells.closed):.0f} s left"
     return text
+
+
+def _filled(done: int, total: int) -> str:
+    filled = BAR * done // total
+    return f"[{'#' * filled}{'.' * (BAR - filled)}] {done}/{total}"
 
 
 def _bar(screen: Screen) -> Callable[[str, bool], None]:
@@ -106,16 +150,32 @@ def _facts(result: VariantResult) -> list[str]:
 
 
 def _means(result: VariantResult) -> list[str]:
-    return [_mean(score.mean, correct=score.metric.key == "correctness") for score in result.metrics]
+    return [_mean(score) for score in result.metrics]
 
 
-def _mean(value: float | None, *, correct: bool) -> str:
-    if value is None:
+def _mean(score: MetricResult) -> str:
+    """Such as `83% (71%-91%)`, with the 95 % interval where there is one."""
+    if score.mean is None:
         return "-"
-    return f"{value:.0%}" if correct else f"{value:.3g}"
+    shown: Callable[[float], str] = "{:.0%}".format if score.metric.key == "correctness" else "{:.3g}".format
+    low, high = score.interval.low, score.interval.high
+    between = "" if low is None or high is None else f" ({shown(low)} to {shown(high)})"
+    return f"{shown(score.mean)}{between}"
 
 
-def document(batch: Batch, results: Sequence[VariantResult]) -> dict[str, Any]:
+def verdicts(judged: Judged) -> list[str]:
+    """A line for each comparison and each gate."""
+    lines = [wording.sentence(one) for one in judged.comparisons]
+    lines += [f"{variant} has no counterpart in the baseline." for variant in judged.unmatched]
+    for gate in judged.gates:
+        lines.append(f"{GATE_WORDS[gate.outcome]}  {gate.variant}: {gate.name}. {gate.note}")
+    return lines
+
+
+GATE_WORDS = {Outcome.HOLDS: "ok    ", Outcome.BROKEN: "BROKEN", Outcome.UNKNOWN: "???   "}
+
+
+def document(batch: Batch, results: Sequence[VariantResult], judged: Judged) -> dict[str, Any]:
     """The same for scripts. Durations in milliseconds; null where nothing is known."""
     cells = count(batch)
     return {
@@ -129,6 +189,33 @@ def document(batch: Batch, results: Sequence[VariantResult]) -> dict[str, Any]:
             "cancelled": cells.cancelled,
         },
         "variants": [_variant_document(result) for result in results],
+        "comparisons": [_comparison_document(one) for one in judged.comparisons],
+        "gates": [
+            {
+                "name": gate.name,
+                "variantId": str(gate.variant.pk),
+                "outcome": gate.outcome.value,
+                "note": gate.note,
+            }
+            for gate in judged.gates
+        ],
+    }
+
+
+def _comparison_document(one: Comparison) -> dict[str, Any]:
+    return {
+        "metricKey": one.metric_key,
+        "variantId": str(one.candidate.variant.pk),
+        "baselineVariantId": str(one.baseline.variant.pk),
+        "baselineBatchId": str(one.baseline.batch.pk) if one.baseline.batch else None,
+        "call": one.call.value,
+        "words": wording.sentence(one),
+        "pairs": one.pairs,
+        "difference": one.difference,
+        "low": one.low,
+        "high": one.high,
+        "adjustedP": one.adjusted_p,
+        "method": one.method,
     }
 
 
@@ -140,7 +227,13 @@ def _variant_document(result: VariantResult) -> dict[str, Any]:
         "latencyMs": {"mean": result.latency.mean, "p50": result.latency.p50, "p95": result.latency.p95},
         "tokens": {"input": result.tokens.input, "output": result.tokens.output},
         "metrics": {
-            score.metric.key: {"mean": score.mean, "scored": score.n, "missing": score.missing}
+            score.metric.key: {
+                "mean": score.mean,
+                "low": score.interval.low,
+                "high": score.interval.high,
+                "scored": score.n,
+                "missing": score.missing,
+            }
             for score in result.metrics
         },
     }

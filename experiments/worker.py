@@ -12,6 +12,7 @@ from celery.worker import WorkController
 from django.conf import settings
 from django.db import DatabaseError, connections
 
+from evalsuite import memory, tracing
 from experiments.services import sweeping
 from experiments.services.execution import stopping
 
@@ -50,6 +51,17 @@ class Sweeper:
 def _start_sweeper(sender: Any, **_: object) -> None:
     sender.sweeper = Sweeper()
     sender.sweeper.start()
+
+
+@signals.worker_ready.connect
+@signals.worker_process_init.connect
+def _settle_memory(**_: object) -> None:
+    memory.settle()
+
+
+@signals.worker_process_shutdown.connect
+def _send_traces(**_: object) -> None:
+    tracing.end()  # a process of a pool ends without its exit handlers
 
 
 @signals.worker_shutting_down.connect

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from typing import Any, Final
 from uuid import UUID
 
@@ -11,9 +12,16 @@ from django.db import models, transaction
 from django.http import HttpRequest
 
 from evalsuite.admin import OrgScopedAdmin, OrgScopedInline, ReadOnlyAdmin, ScopedRelatedFilter
-from llm_routing import provider_services, registry
+from llm_routing import provider_services, services
 from llm_routing.admin_forms import ChatProfileForm, EndpointForm, ModelDefaultForm, ProviderForm
-from llm_routing.models import ChatProfile, Endpoint, ModelDefault, Provider, RegisteredModel, SlotLease
+from llm_routing.models import (
+    ChatProfile,
+    ChatProfileVersion,
+    Endpoint,
+    ModelDefault,
+    Provider,
+    RegisteredModel,
+)
 
 REGISTRY: Final = "org:models:write"
 
@@ -22,9 +30,10 @@ def clear_key(admin_page: OrgScopedAdmin, request: HttpRequest, provider: Provid
     """A key is for the servers that it was entered for, and is never sent to another address."""
     if not provider.api_key:
         return
+    had = copy(provider)
     provider.api_key = ""
     provider.save(update_fields=["api_key"])
-    admin_page.tell(request, provider, "changed", ["api_key"])
+    admin_page.tell(request, provider, "changed", ["api_key"], before=had)
     admin_page.message_user(
         request, f"The key of {provider} was cleared, since an address changed.", messages.WARNING
     )
@@ -55,7 +64,6 @@ class ProviderAdmin(OrgScopedAdmin):
             {"fields": ["connect_timeout", "first_token_timeout", "idle_timeout", "total_timeout"]},
         ),
     ]
-    deleted_along = ("slot lease",)
 
     @admin.display(boolean=True, description="Key")
     def has_key(self, row: Provider) -> bool:
@@ -83,8 +91,7 @@ class ProviderAdmin(OrgScopedAdmin):
             if provider.org and not user.is_superuser:
                 result = provider_services.sync(provider, org=provider.org, actor=user)
             else:
-                result = registry.sync_provider(provider)
-                self.tell(request, provider, "synchronised")
+                result = provider_services.sync_and_tell(provider, actor=user)
             counts = (len(result.added), len(result.updated), len(result.gone))
             return "{} models added, {} updated, {} gone.".format(*counts)
 
@@ -96,29 +103,17 @@ class EndpointAdmin(OrgScopedAdmin):
     form = EndpointForm
     org_path = "provider__org"
     view_permission = write_permission = REGISTRY
-    list_display = ["base_url", "provider", "slots", "enabled"]
+    list_display = ["base_url", "provider", "slots", "weight", "enabled"]
     list_filter = ["enabled", ("provider", ScopedRelatedFilter)]
     search_fields = ["base_url", "provider__name"]
     autocomplete_fields = ["provider"]
     list_select_related = ["provider__org"]
-    deleted_along = ("slot lease",)
 
     def save_model(self, request: HttpRequest, obj: Endpoint, form: Any, change: bool) -> None:
         with transaction.atomic():
             super().save_model(request, obj, form, change)
             if {"base_url", "provider"} & set(form.changed_data):
                 clear_key(self, request, obj.provider)
-
-
-@admin.register(SlotLease)
-class SlotLeaseAdmin(ReadOnlyAdmin, OrgScopedAdmin):
-    org_path = "endpoint__provider__org"
-    view_permission = write_permission = REGISTRY
-    list_display = ["endpoint", "number", "holder", "expires_at"]
-    list_filter = [("endpoint", ScopedRelatedFilter)]
-    search_fields = ["endpoint__base_url"]
-    list_select_related = ["endpoint"]
-    ordering = ["endpoint_id", "number"]
 
 
 @admin.register(RegisteredModel)
@@ -140,14 +135,14 @@ class RegisteredModelAdmin(OrgScopedAdmin):
     list_filter = ["available", "open_to_all", ("provider", ScopedRelatedFilter)]
     search_fields = ["name", "provider__name"]
     autocomplete_fields = ["provider", "allowed_orgs"]
-    readonly_fields = ["digest", "last_seen_at"]
+    readonly_fields = ["size_bytes", "digest", "last_seen_at"]
     list_select_related = ["provider__org"]
     fieldsets = [
         (None, {"fields": ["provider", "name", "available", "num_ctx"]}),
         ("Who may use it", {"fields": ["open_to_all", "allowed_orgs"]}),
         (
             "As the provider tells",
-            {"fields": ["context_tokens", "digest", "last_seen_at", "capabilities", "details"]},
+            {"fields": ["context_tokens", "size_bytes", "digest", "last_seen_at", "capabilities", "details"]},
         ),
     ]
 
@@ -195,6 +190,50 @@ class ChatProfileAdmin(OrgScopedAdmin):
     ]
 
     def save_model(self, request: HttpRequest, obj: ChatProfile, form: Any, change: bool) -> None:
-        if change and form.changed_data:
-            obj.version += 1
-        super().save_model(request, obj, form, change)
+        changed = bool(form.changed_data)
+        with transaction.atomic():
+            if change and changed:
+                obj.version += 1
+            super().save_model(request, obj, form, change)
+            if changed or not change:
+                services.keep_version(obj, author=self.actor(request))
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, set[str], Any]:
+        """Nobody deletes a version by itself; with their profile they go."""
+        told, counts, may_not, kept = super().get_deleted_objects(objs, request)
+        return told, counts, may_not - {ChatProfileVersion._meta.verbose_name}, kept
+
+    def delete_model(self, request: HttpRequest, obj: ChatProfile) -> None:
+        services.delete_profile(obj, actor=self.actor(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[ChatProfile]) -> None:
+        with transaction.atomic():
+            for profile in queryset:
+                self.delete_model(request, profile)
+
+
+@admin.register(ChatProfileVersion)
+class ChatProfileVersionAdmin(ReadOnlyAdmin, OrgScopedAdmin):
+    org_path = "profile__org"
+    list_display = ["profile", "number", "name", "model_name", "author", "created_at"]
+    list_filter = ["created_at", "model_provider", ("profile__org", ScopedRelatedFilter)]
+    search_fields = ["name", "model_name", "profile__name"]
+    list_select_related = ["profile", "author"]
+    ordering = ["-id"]
+    fieldsets = [
+        (None, {"fields": ["profile", "number", "created_at", "author", "restored_from"]}),
+        (
+            "As it was",
+            {
+                "fields": [
+                    "name",
+                    "system_prompt",
+                    "model_provider",
+                    "model_name",
+                    "temperature",
+                    "top_p",
+                    "max_tokens",
+                ]
+            },
+        ),
+    ]

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from evalsuite.errors import EvalsuiteError
 from llm_routing.types import Completion
+
+# What stood in the way of a connection: its name is unknown, nobody listens, no route leads there, TLS
+# failed, it was closed unanswered, no org may go there, or the address is none.
+Obstacle = Literal["name", "refused", "route", "tls", "closed", "guard", "address"]
 
 
 class ProviderError(EvalsuiteError):
@@ -16,6 +20,9 @@ class ProviderError(EvalsuiteError):
 
     code, status = "PROVIDER_ERROR", 502
     permanent: bool = False
+    not_sent: bool = False  # it is certain that no model has seen the request
+    obstacle: Obstacle | None = None
+    answered: int | None = None  # the status, where the server answered with one that is no success
 
     def __init__(self, message: str, *, retry_after: float | None = None, **details: Any) -> None:
         super().__init__(message, **details)
@@ -49,6 +56,12 @@ class BadProviderRequest(ProviderError):
     permanent = True
 
 
+class WrongServer(ProviderError):
+    """Somebody answers at that address, but not with the API that we expect there."""
+
+    permanent = True
+
+
 class ProviderUnavailable(ProviderError):
     """No connection, or the server says that it cannot serve now (502, 503)."""
 
@@ -57,6 +70,8 @@ class ProviderUnavailable(ProviderError):
 
 class ProviderOverloaded(ProviderUnavailable):
     """429, a full queue, or no free slot within the wait limit."""
+
+    not_sent = True
 
 
 class ProviderTimeout(ProviderError):
@@ -71,6 +86,7 @@ class ProviderTimeout(ProviderError):
         super().__init__(message, phase=phase, **details)
         self.phase = phase
         self.permanent = phase == "total"
+        self.not_sent = phase == "connect"
 
 
 class BrokenStream(ProviderError):

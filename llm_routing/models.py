@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Self
+from uuid import UUID
 
+from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import Q, TextChoices
+from django.db.models import CASCADE, Exists, ForeignKey, OuterRef, Q, TextChoices
 
 from evalsuite.crypto import EncryptedTextField
 from evalsuite.models import Row
@@ -16,9 +18,13 @@ from llm_routing import types
 
 
 class ProviderQuerySet(models.QuerySet["Provider"]):
-    def usable_by(self, org: Org) -> Self:
+    def usable_by(self, org: Org | UUID) -> Self:
         """Enabled providers of this org and the ones that the operator shares with all."""
         return self.filter(Q(org=org) | Q(org=None), enabled=True)
+
+    def visible_to(self, org: Org) -> Self:
+        """Shared ones that are enabled, and all of this org's own."""
+        return self.filter(Q(org=org) | Q(org=None, enabled=True)).prefetch_related("endpoints")
 
 
 class Provider(Row):
@@ -31,7 +37,8 @@ class Provider(Row):
         OLLAMA = "ollama", "Ollama"
         OPENAI_COMPATIBLE = "openai_compatible", "OpenAI-compatible"
 
-    org = models.ForeignKey(Org, null=True, blank=True, on_delete=models.CASCADE, related_name="providers")
+    # By name: to type checkers `models` may be the reverse relation that is called so.
+    org = ForeignKey(Org, null=True, blank=True, on_delete=CASCADE, related_name="providers")
     slug = models.SlugField(max_length=64, help_text="The name by which requests choose it, such as ollama.")
     name = models.CharField(max_length=128)
     kind = models.CharField(max_length=32, choices=Kind.choices)
@@ -75,6 +82,11 @@ class Endpoint(Row):
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="endpoints")
     base_url = models.URLField(max_length=512)
     slots = models.PositiveIntegerField(default=4, validators=[MinValueValidator(1), MaxValueValidator(1024)])
+    weight = models.PositiveSmallIntegerField(
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(100)],
+        help_text="Of a provider's endpoints one of weight 2 gets twice the calls of one of weight 1.",
+    )
     enabled = models.BooleanField(default=True)
 
     class Meta:
@@ -87,31 +99,37 @@ class Endpoint(Row):
         return self.base_url
 
 
-class SlotLease(models.Model):
-    """One of an endpoint's slots, held until `expires_at` unless its holder renews it."""
+class GateState(models.Model):
+    """Who is let through to an endpoint, or under another bound, now: kept here where there is no Redis."""
 
-    endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="+")
-    number = models.PositiveIntegerField()
-    holder = models.UUIDField(null=True)
-    expires_at = models.DateTimeField(null=True)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["endpoint", "number"], name="one_row_per_slot")]
+    scope = models.UUIDField(primary_key=True, editable=False)
+    text = models.TextField(blank=True, default="")
+    touched_at = models.DateTimeField(db_index=True)
 
     def __str__(self) -> str:
-        return f"{self.endpoint} #{self.number}"
+        return str(self.scope)
 
 
 class RegisteredModelQuerySet(models.QuerySet["RegisteredModel"]):
-    def usable_by(self, org: Org) -> Self:
+    def usable_by(self, org: Org | UUID) -> Self:
         """Models that this org may call now. Its own provider hides a shared one of the same slug."""
         own = Provider.objects.filter(org=org, enabled=True).values("slug")
+        allowed = RegisteredModel.allowed_orgs.through.objects.filter(org=org).values("registeredmodel")
         return (
             self.filter(available=True, provider__in=Provider.objects.usable_by(org))
             .exclude(provider__org=None, provider__slug__in=own)
-            .filter(Q(open_to_all=True) | Q(allowed_orgs=org))
-            .distinct()
+            .filter(Q(open_to_all=True) | Q(pk__in=allowed))
         )
+
+    def visible_to(self, org: Org) -> Self:
+        """Models that this org may call now, and all of its own providers."""
+        usable = self.model.objects.usable_by(org).values("pk")
+        return self.filter(Q(provider__org=org) | Q(pk__in=usable)).with_default_of(org)
+
+    def with_default_of(self, org: Org) -> Self:
+        """With the provider at hand, and `is_default` (bool): requests that name no model go to it."""
+        default = ModelDefault.objects.filter(org=org, model=OuterRef("pk"))
+        return self.select_related("provider").annotate(is_default=Exists(default))
 
 
 class RegisteredModel(Row):
@@ -119,9 +137,12 @@ class RegisteredModel(Row):
 
     wire_name = "model"
 
-    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="models")
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="offers")
     name = models.CharField(max_length=256)
     digest = models.CharField(max_length=128, blank=True, help_text="SHA-256 of the weights, where told.")
+    size_bytes = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="Of the weights on disk, where told."
+    )
     context_tokens = models.PositiveIntegerField(null=True, blank=True)
     num_ctx = models.PositiveIntegerField(
         null=True,
@@ -144,6 +165,14 @@ class RegisteredModel(Row):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def is_cloud(self) -> bool:
+        """An Ollama passes its text on to a hosted service: it leaves the house."""
+        if "remote_host" in self.details:
+            return True
+        tag = self.name.rpartition(":")[2]
+        return self.provider.kind == Provider.Kind.OLLAMA and (tag == "cloud" or tag.endswith("-cloud"))
+
 
 class ModelDefault(models.Model):
     """The model that an org's requests use when they name none."""
@@ -155,10 +184,9 @@ class ModelDefault(models.Model):
         return f"{self.org}: {self.model}"
 
 
-class ChatProfile(Row):
-    """A named prompt, model and settings. `version` counts its changes, for snapshots."""
+class ProfileFacts(Row):
+    """What a chat profile says: its name, its prompt, its model and its settings."""
 
-    org = models.ForeignKey(Org, on_delete=models.CASCADE, related_name="chat_profiles")
     name = models.CharField(max_length=128)
     system_prompt = models.TextField(blank=True, default="")
     model_provider = models.CharField(max_length=64)
@@ -172,6 +200,15 @@ class ChatProfile(Row):
     max_tokens = models.PositiveIntegerField(
         null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(32768)]
     )
+
+    class Meta:
+        abstract = True
+
+
+class ChatProfile(ProfileFacts):
+    """A named prompt, model and settings. `version` counts its changes, for snapshots."""
+
+    org = models.ForeignKey(Org, on_delete=models.CASCADE, related_name="chat_profiles")
     version = models.PositiveIntegerField(default=1, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -183,3 +220,25 @@ class ChatProfile(Row):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ChatProfileVersion(ProfileFacts):
+    """A chat profile as it was, or is, at one of its versions. Written once, with each change."""
+
+    wire_name = "chat profile version"
+
+    profile = models.ForeignKey(ChatProfile, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    restored_from = models.PositiveIntegerField(
+        null=True, blank=True, help_text="The number of the version that was brought back."
+    )
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [models.UniqueConstraint(fields=["profile", "number"], name="one_row_per_version")]
+
+    def __str__(self) -> str:
+        return f"{self.name}, version {self.number}"

@@ -15,7 +15,10 @@ from evalsuite.errors import InvalidBody
 from evalsuite.orgs.models import Org, User
 from llm_routing import registry
 from llm_routing.addresses import AddressNotAllowed, require_allowed
+from llm_routing.diagnosis import Diagnosis, diagnose
 from llm_routing.models import Endpoint, Provider
+
+SHARED = "This provider is shared by all organisations: the operator manages it."
 
 
 class Place(TypedDict):
@@ -23,6 +26,7 @@ class Place(TypedDict):
 
     base_url: str
     slots: int
+    weight: int
 
 
 def create_provider(*, org: Org, actor: User, endpoints: Sequence[Place], **fields: Any) -> Provider:
@@ -53,7 +57,7 @@ def update_provider(provider: Provider, *, org: Org, actor: User, **fields: Any)
     with transaction.atomic():
         provider.refresh_from_db(from_queryset=Provider.objects.select_for_update())
         places = _told_places(provider)
-        wanted = places if endpoints is None else {place["base_url"]: place["slots"] for place in endpoints}
+        wanted = places if endpoints is None else _by_address(endpoints)
         if wanted.keys() - places.keys():
             fields.setdefault("api_key", "")
         before, after = _differences(provider, fields)
@@ -69,25 +73,50 @@ def update_provider(provider: Provider, *, org: Org, actor: User, **fields: Any)
 def delete_provider(provider: Provider, *, org: Org, actor: User) -> None:
     """With its models. Results keep their names."""
     require_own(provider, org)
-    facts = {**changes.told(provider, ["slug", "name", "kind"]), "models": provider.models.count()}
+    facts = {**changes.told(provider, ["slug", "name", "kind"]), "models": provider.offers.count()}
     changes.delete(provider, "provider.deleted", org=org, actor=actor, facts=facts)
 
 
 def sync(provider: Provider, *, org: Org, actor: User) -> registry.SyncResult:
     """Ask the provider for its models. Raises its error; nothing is changed then."""
-    require_own(provider, org)
-    for endpoint in provider.endpoints.all():  # a name may mean another server than when it was entered
-        require_allowed(endpoint.base_url, settings.PRIVATE_PROVIDER_NETWORKS)
-    result = registry.sync_provider(provider)
-    counts = {"added": len(result.added), "updated": len(result.updated), "gone": len(result.gone)}
-    record("provider.synced", org=org, actor=actor, subject=provider, after=counts)
-    return result
+    require_manager(provider, org, actor)
+    if provider.org_id:
+        for endpoint in provider.endpoints.all():  # a name may mean another server than when it was entered
+            require_allowed(endpoint.base_url, settings.PRIVATE_PROVIDER_NETWORKS)
+    return sync_and_tell(provider, actor=actor)
+
+
+def sync_and_tell(provider: Provider, *, actor: User | None) -> registry.SyncResult:
+    """For the operator's doors, which ask for no right: `sync` without its checks."""
+
+    def tell(result: registry.SyncResult) -> None:
+        counts = {"added": len(result.added), "updated": len(result.updated), "gone": len(result.gone)}
+        record("provider.synced", org=provider.org, actor=actor, subject=provider, after=counts)
+
+    return registry.sync_provider(provider, tell=tell)
+
+
+def test_connection(provider: Provider, *, org: Org, actor: User) -> list[Diagnosis]:
+    """What stands between us and each of its endpoints, if anything. Changes nothing."""
+    require_manager(provider, org, actor)
+    return diagnose(provider)
+
+
+def is_managed(provider: Provider, org: Org, actor: User) -> bool:
+    """Whether whoever may manage this org's models manages this one: its own; a superuser the shared too."""
+    return provider.org_id == org.pk or (provider.org_id is None and actor.is_superuser)
+
+
+def require_manager(provider: Provider, org: Org, actor: User) -> None:
+    """Raises PermissionDenied as `is_managed` says. That the actor may manage models was checked before."""
+    if not is_managed(provider, org, actor):
+        raise PermissionDenied(SHARED)
 
 
 def require_own(provider: Provider, org: Org) -> None:
     """Raises PermissionDenied for a provider that the operator shares with all."""
     if provider.org_id != org.pk:
-        raise PermissionDenied("This provider is shared by all organisations: the operator manages it.")
+        raise PermissionDenied(SHARED)
 
 
 def _differences(provider: Provider, fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -117,13 +146,18 @@ def _require_places(endpoints: Sequence[Place]) -> None:
             raise InvalidBody({field: [error.message]}) from error
 
 
-def _told_places(provider: Provider) -> dict[str, int]:
-    return dict(provider.endpoints.values_list("base_url", "slots"))
+def _told_places(provider: Provider) -> dict[str, dict[str, int]]:
+    rows = provider.endpoints.values_list("base_url", "slots", "weight")
+    return {base_url: {"slots": slots, "weight": weight} for base_url, slots, weight in rows}
+
+
+def _by_address(endpoints: Sequence[Place]) -> dict[str, dict[str, int]]:
+    return {place["base_url"]: {"slots": place["slots"], "weight": place["weight"]} for place in endpoints}
 
 
 def _write_places(provider: Provider, endpoints: Sequence[Place]) -> None:
     """Rows of addresses that stay are kept: calls under way hold slots of them."""
-    wanted = {place["base_url"]: place["slots"] for place in endpoints}
+    wanted = _by_address(endpoints)
     provider.endpoints.exclude(base_url__in=wanted).delete()
-    for base_url, slots in wanted.items():
-        Endpoint.objects.update_or_create(provider=provider, base_url=base_url, defaults={"slots": slots})
+    for base_url, facts in wanted.items():
+        Endpoint.objects.update_or_create(provider=provider, base_url=base_url, defaults=facts)

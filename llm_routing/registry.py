@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
 from evalsuite.orgs.models import Org
+from evalsuite.prepared import Prepared
 from llm_routing import addresses
 from llm_routing.errors import ModelNotFound
 from llm_routing.models import Endpoint, ModelDefault, Provider, RegisteredModel
@@ -28,17 +31,14 @@ def resolve(org: Org, provider: str | None, name: str | None) -> RegisteredModel
     A provider alone is not enough to choose a model; nothing at all means the org's default.
     Raises ModelNotFound, never answers with another model than the one asked for.
     """
-    usable = RegisteredModel.objects.usable_by(org).select_related("provider")
     if name is None:
-        default = ModelDefault.objects.filter(org=org).values("model")
-        model = usable.filter(pk__in=default).first()
+        model = _with_provider(DEFAULT_MODEL.first(org.pk))
         if model is None or (provider is not None and model.provider.slug != provider):
             where = f" of the provider {provider}" if provider else ""
             raise ModelNotFound(f"No model was named, and the organisation has no default model{where}.")
         return model
     slug = provider or DEFAULT_PROVIDER
-    # By name, so that the very name asked for comes before the one with the tag added.
-    model = usable.filter(provider__slug=slug, name__in=_spellings(name)).order_by("name").first()
+    model = _with_provider(NAMED_MODEL.first(org.pk, slug, *_spellings(name)))
     if model is None:
         raise ModelNotFound(
             f"The provider {slug} has no model {name} for this organisation.",
@@ -48,9 +48,35 @@ def resolve(org: Org, provider: str | None, name: str | None) -> RegisteredModel
     return model
 
 
-def _spellings(name: str) -> list[str]:
+def _spellings(name: str) -> tuple[str, str]:
     """Ollama takes a name without a tag for `latest`."""
-    return [name] if ":" in name else [name, f"{name}:latest"]
+    return name, name if ":" in name else f"{name}:latest"
+
+
+DEFAULT_MODEL = Prepared(
+    lambda org: RegisteredModel.objects.usable_by(org).filter(
+        pk__in=ModelDefault.objects.filter(org=org).values("model")
+    ),
+    UUID,
+)
+# By name, so that the very name asked for comes before the one with the tag added.
+NAMED_MODEL = Prepared(
+    lambda org, slug, name, tagged: (
+        RegisteredModel.objects.usable_by(org)
+        .filter(provider__slug=slug, name__in=[name, tagged])
+        .order_by("name")
+    ),
+    *(UUID, str, str, str),
+)
+PROVIDER = Prepared(lambda provider: Provider.objects.filter(pk=provider), UUID)
+
+
+def _with_provider(model: RegisteredModel | None) -> RegisteredModel | None:
+    provider = PROVIDER.first(model.provider_id) if model else None
+    if model is None or provider is None:
+        return None
+    model.provider = provider
+    return model
 
 
 def client_for(kind: str, base_url: str, api_key: str, *, guarded: bool) -> ProviderClient:
@@ -72,8 +98,10 @@ class SyncResult:
     gone: list[str]
 
 
-def sync_provider(provider: Provider) -> SyncResult:
+def sync_provider(provider: Provider, *, tell: Callable[[SyncResult], None] | None = None) -> SyncResult:
     """Bring the registry in step with what the provider's endpoints list.
+
+    `tell` is called in the transaction of what was written, for its audit event.
 
     A model that is listed no more is kept, since results refer to it, and marked as not available.
     Raises the provider's error where an endpoint cannot be asked; nothing is changed then.
@@ -83,7 +111,10 @@ def sync_provider(provider: Provider) -> SyncResult:
         client = client_for(provider.kind, endpoint.base_url, provider.api_key, guarded=bool(provider.org_id))
         listed.update({info.name: info for info in client.list_models(limits=LISTING)})
     with transaction.atomic():
-        return _write(provider, listed)
+        result = _write(provider, listed)
+        if tell:
+            tell(result)
+    return result
 
 
 def _write(provider: Provider, listed: dict[str, ModelInfo]) -> SyncResult:
@@ -111,6 +142,7 @@ def _write(provider: Provider, listed: dict[str, ModelInfo]) -> SyncResult:
 def _facts(info: ModelInfo) -> dict[str, Any]:
     return {
         "digest": info.digest or "",
+        "size_bytes": info.size_bytes,
         "context_tokens": info.context_tokens,
         "capabilities": list(info.capabilities),
         "details": dict(info.details),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,11 +28,17 @@ class Settings:
 
 
 def resolve(
-    org: Org, *, profile: ChatProfile | None, explicit: Mapping[str, Any], system_prompt: str | None
+    org: Org,
+    *,
+    profile: ChatProfile | None,
+    explicit: Mapping[str, Any],
+    system_prompt: str | None,
+    find: Callable[[Org, str | None, str | None], RegisteredModel] = registry.resolve,
 ) -> Settings:
     """Fill in, field by field, what `explicit` leaves open; None and a missing key both leave it open.
 
     `explicit` has the wire names of a variant's config: modelName, temperature, topP, maxTokens, ...
+    `find` looks the model up: whoever resolves for many at once may give one that remembers.
     Raises ModelNotFound.
     """
 
@@ -42,7 +48,7 @@ def resolve(
                 return value
         return default
 
-    model = registry.resolve(
+    model = find(
         org,
         pick("modelProvider", profile and profile.model_provider),
         pick("modelName", profile and profile.model_name),

@@ -10,10 +10,10 @@ from django.db.models import RestrictedError
 
 from evalsuite.audit import changes
 from evalsuite.audit.services import record
-from evalsuite.errors import Conflict, InvalidBody
+from evalsuite.errors import Conflict, InvalidBody, NotFound
 from evalsuite.orgs.models import Org, User
 from llm_routing import registry
-from llm_routing.models import ChatProfile, ModelDefault, RegisteredModel
+from llm_routing.models import ChatProfile, ChatProfileVersion, ModelDefault, RegisteredModel
 
 PROFILE_FACTS = [
     "name",
@@ -26,34 +26,69 @@ PROFILE_FACTS = [
 ]
 
 
+@transaction.atomic
 def create_profile(*, org: Org, actor: User, **fields: Any) -> ChatProfile:
     """Raises ModelNotFound for a model that the org may not call, Conflict for a name it has already."""
     profile = ChatProfile(org=org, **{**fields, **_model_of(org, fields)})
     facts = changes.told(profile, PROFILE_FACTS)
     changes.create(profile, "chat_profile.created", org=org, actor=actor, facts=facts)
+    keep_version(profile, author=actor)
     return profile
 
 
 @transaction.atomic
 def update_profile(profile: ChatProfile, *, actor: User, **fields: Any) -> None:
-    """A change makes the next version. Raises as `create_profile`."""
+    """A change makes the next version, and the former ones stay. Raises as `create_profile`."""
+    _change(profile, "chat_profile.updated", actor, fields)
+
+
+def find_version(profile: ChatProfile, number: str) -> ChatProfileVersion:
+    """By the number in a URL. Raises NotFound."""
+    if number.isascii() and number.isdigit() and len(number) < 10:
+        version = profile.versions.filter(number=int(number)).select_related("author").first()
+        if version is not None:
+            return version
+    raise NotFound("chat profile version")
+
+
+@transaction.atomic
+def restore_profile(profile: ChatProfile, version: ChatProfileVersion, *, actor: User) -> None:
+    """Make what an earlier version said the next version. Raises as `create_profile`."""
+    fields = {name: getattr(version, name) for name in PROFILE_FACTS}
+    _change(profile, "chat_profile.restored", actor, fields, restored_from=version.number)
+
+
+def _change(
+    profile: ChatProfile, event: str, actor: User, fields: dict[str, Any], restored_from: int | None = None
+) -> None:
     profile.refresh_from_db(from_queryset=ChatProfile.objects.select_for_update())
     if {"model_provider", "model_name"} & fields.keys():
         names = {"model_provider": profile.model_provider, "model_name": profile.model_name}
-        fields.update(_model_of(profile.org, {**names, **fields}))
-    if any(getattr(profile, name) != value for name, value in fields.items()):
-        fields["version"] = profile.version + 1
-        changes.update(profile, "chat_profile.updated", org=profile.org, actor=actor, changes=fields)
+        fields = {**fields, **_model_of(profile.org, {**names, **fields})}
+    if all(getattr(profile, name) == value for name, value in fields.items()):
+        return
+    fields = {**fields, "version": profile.version + 1}
+    changes.update(profile, event, org=profile.org, actor=actor, changes=fields)
+    keep_version(profile, author=actor, restored_from=restored_from)
+
+
+def keep_version(profile: ChatProfile, *, author: User | None, restored_from: int | None = None) -> None:
+    """Write down what the profile says now, under its number. In the transaction of its change."""
+    facts = {name: getattr(profile, name) for name in PROFILE_FACTS}
+    ChatProfileVersion.objects.create(
+        profile=profile, number=profile.version, author=author, restored_from=restored_from, **facts
+    )
 
 
 def delete_profile(profile: ChatProfile, *, actor: User) -> None:
-    """Raises Conflict where variants of experiments use it."""
+    """With its versions. Raises Conflict where variants of experiments use it."""
     facts = changes.told(profile, ["name", "version"])
     try:
         changes.delete(profile, "chat_profile.deleted", org=profile.org, actor=actor, facts=facts)
     except RestrictedError as error:
         users = len(error.restricted_objects)
-        raise Conflict(f"This chat profile is used by {users} variants.", variants=users) from error
+        told = "1 variant" if users == 1 else f"{users} variants"
+        raise Conflict(f"This chat profile is used by {told}.", variants=users) from error
 
 
 def _model_of(org: Org, fields: dict[str, Any]) -> dict[str, str]:

@@ -1,160 +1,226 @@
-"""At most so many calls in the air at an endpoint, counted over all processes and machines.
+"""At most so many calls in the air at an endpoint, and under any other cap, over all processes and machines.
 
 A slot is a lease: its holder renews it while the call lasts, and a holder that dies gives
-it back by silence. Counted in Redis where there is one, in the database otherwise.
+it back by silence. `gates` has the rules, `gate_stores` keeps what they decide on.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
-import time
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import TypeVar
 from uuid import UUID
 
 import redis
 from django.conf import settings
-from django.db import DatabaseError, connections, transaction
-from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
+from django.db import Error as DatabaseTrouble
+from django.db import connections
 
-from evalsuite.clock import in_seconds
 from evalsuite.ids import new_id
+from llm_routing import gates
 from llm_routing.errors import ProviderUnavailable
-from llm_routing.models import SlotLease
+from llm_routing.gate_stores import DatabaseGates, Gates, RedisGates, View
+from llm_routing.gates import Door, Gate, Holder
 
 log = logging.getLogger(__name__)
 
 LEASE_S = 15.0  # a dead holder blocks its slot for so long at most
+RENEW_S = 2.0  # well within the lease, and within the grace after a wipe
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The right to one call at an endpoint."""
+    """The right to one call at a time at an endpoint, counted under all its caps as well."""
 
     endpoint: UUID
+    capacity: int
     holder: UUID
+    caps: tuple[tuple[UUID, int], ...] = ()  # scope and most
+    key: str = ""  # what is loaded at the server for it
+    tag: str = ""  # whose it is, as far as turns go
+    interactive: bool = False
+    warm_up: bool = False  # its holder loads the model first; nobody else is let in until then
 
-
-class SlotStore(Protocol):
-    def acquire(self, endpoint: UUID, capacity: int, want: int) -> list[Slot]:
-        """Up to `want` slots, at once; fewer, or none, where others hold them."""
-        ...
-
-    def renew(self, slots: Sequence[Slot]) -> None: ...
-
-    def release(self, slots: Sequence[Slot]) -> None: ...
-
-    def busy(self, endpoint: UUID) -> int:
-        """How many slots are held now."""
-        ...
-
-
-class DatabaseSlots:
-    """One row for each slot, taken by whoever writes its name into it."""
-
-    def acquire(self, endpoint: UUID, capacity: int, want: int) -> list[Slot]:
-        free = Q(expires_at=None) | Q(expires_at__lt=Now())
-        with transaction.atomic():
-            rows = SlotLease.objects.filter(endpoint=endpoint)
-            if rows.count() < capacity:
-                SlotLease.objects.bulk_create(
-                    [SlotLease(endpoint_id=endpoint, number=number) for number in range(capacity)],
-                    ignore_conflicts=True,
-                )
-            chosen = rows.filter(free, number__lt=capacity).order_by("number")
-            taken = list(chosen.select_for_update(skip_locked=True)[:want])
-            for row in taken:
-                row.holder = new_id()
-                row.expires_at = in_seconds(LEASE_S)
-            SlotLease.objects.bulk_update(taken, ["holder", "expires_at"])
-        return [Slot(endpoint, row.holder) for row in taken if row.holder]
-
-    def renew(self, slots: Sequence[Slot]) -> None:
-        self._held(slots).update(expires_at=in_seconds(LEASE_S))
-
-    def release(self, slots: Sequence[Slot]) -> None:
-        self._held(slots).update(holder=None, expires_at=None)
-
-    def busy(self, endpoint: UUID) -> int:
-        return SlotLease.objects.filter(endpoint=endpoint, expires_at__gte=Now()).count()
-
-    def _held(self, slots: Sequence[Slot]) -> QuerySet[SlotLease]:
-        return SlotLease.objects.filter(holder__in=[slot.holder for slot in slots])
-
-
-class RedisSlots:
-    """A sorted set for each endpoint: holders by the time their lease ends, on Redis' own clock."""
-
-    ACQUIRE = """
-    local t = redis.call('TIME')
-    local now = t[1] + t[2] / 1000000
-    redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-    local free = tonumber(ARGV[1]) - redis.call('ZCARD', KEYS[1])
-    local taken = 0
-    for i = 3, #ARGV do
-      if taken >= free then break end
-      redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[i])
-      taken = taken + 1
-    end
-    redis.call('EXPIRE', KEYS[1], math.ceil(ARGV[2] * 4))
-    return taken
-    """
-    # A holder that Redis forgot (it was wiped) is written again: its call is still in the air.
-    RENEW = """
-    local t = redis.call('TIME')
-    local now = t[1] + t[2] / 1000000
-    for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now + ARGV[1], ARGV[i]) end
-    redis.call('EXPIRE', KEYS[1], math.ceil(ARGV[1] * 4))
-    """
-    BUSY = """
-    local t = redis.call('TIME')
-    return redis.call('ZCOUNT', KEYS[1], t[1] + t[2] / 1000000, '+inf')
-    """
-
-    def __init__(self, url: str) -> None:
-        client = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=3)
-        self._client = client
-        self._acquire = client.register_script(self.ACQUIRE)
-        self._renew = client.register_script(self.RENEW)
-        self._busy = client.register_script(self.BUSY)
-
-    def acquire(self, endpoint: UUID, capacity: int, want: int) -> list[Slot]:
-        holders = [new_id() for _ in range(want)]
-        names = [holder.hex for holder in holders]
-        taken = int(self._acquire(keys=[self._key(endpoint)], args=[capacity, LEASE_S, *names]))
-        return [Slot(endpoint, holder) for holder in holders[:taken]]
-
-    def renew(self, slots: Sequence[Slot]) -> None:
-        for endpoint, names in _by_endpoint(slots).items():
-            self._renew(keys=[self._key(endpoint)], args=[LEASE_S, *names])
-
-    def release(self, slots: Sequence[Slot]) -> None:
-        for endpoint, names in _by_endpoint(slots).items():
-            self._client.zrem(self._key(endpoint), *names)
-
-    def busy(self, endpoint: UUID) -> int:
-        return int(self._busy(keys=[self._key(endpoint)]))
-
-    @staticmethod
-    def _key(endpoint: UUID) -> str:
-        return f"evalsuite:slots:{endpoint.hex}"
-
-
-def _by_endpoint(slots: Iterable[Slot]) -> dict[UUID, list[str]]:
-    groups: dict[UUID, list[str]] = defaultdict(list)
-    for slot in slots:
-        groups[slot.endpoint].append(slot.holder.hex)
-    return groups
+    @property
+    def scopes(self) -> list[UUID]:
+        return [self.endpoint, *(scope for scope, _ in self.caps)]
 
 
 @cache
-def store() -> SlotStore:
-    return RedisSlots(settings.REDIS_URL) if settings.REDIS_URL else DatabaseSlots()
+def store() -> Gates:
+    return Gates(RedisGates(settings.REDIS_URL) if settings.REDIS_URL else DatabaseGates())
+
+
+def take(
+    doors: Sequence[Door],
+    want: int,
+    *,
+    caps: Sequence[tuple[UUID, int]] = (),
+    key: str = "",
+    tag: str = "",
+    turn_s: float = 0,
+) -> list[Slot]:
+    """Up to `want` slots at the least busy of the doors that are open, under all caps. Never waits.
+
+    Raises ProviderUnavailable while Redis does not answer: without a count there is no limit.
+    """
+    if want <= 0:
+        return []
+    names = [new_id() for _ in range(want)]
+
+    def decide(view: View) -> list[Slot]:
+        if not view.settled:
+            keeper.hurry()
+            return []
+        taken: list[Slot] = []
+        for name in names:
+            if any(len(view.gates[scope].holders) >= most for scope, most in caps):
+                return taken
+            if (door := gates.pick(view.gates, list(doors), key, tag, turn_s)) is None:
+                break
+            held = Slot(door.scope, door.capacity, name, tuple(caps), key if door.turns else "", tag)
+            taken.append(_enter(view.gates, held, warm=door.turns))
+        for door in doors if key else ():
+            if len(taken) == len(names):
+                view.gates[door.scope].satisfied(key, tag)
+            elif door.turns:
+                view.gates[door.scope].want(key, tag)
+        return taken
+
+    scopes = [*(door.scope for door in doors), *(scope for scope, _ in caps)]
+    taken = _change(scopes, decide)
+    keeper.add(taken)
+    return taken
+
+
+def take_or_wait(doors: Sequence[Door], waiter: UUID) -> Slot | None:
+    """A slot for a request of a person, else its place in the line: then ask again within a second.
+
+    While it stands in line, a slot that comes free is not given to work that can wait.
+    Raises ProviderUnavailable while Redis does not answer.
+    """
+
+    def decide(view: View) -> Slot | None:
+        open_doors = [door for door in doors if view.gates[door.scope].free_for(waiter.hex, door.capacity)]
+        door = gates.least_busy(view.gates, open_doors) if view.settled else None
+        if door is not None:
+            for other in doors:
+                view.gates[other.scope].waiters.pop(waiter.hex, None)
+            return _enter(view.gates, Slot(door.scope, door.capacity, waiter, interactive=True))
+        places = [door for door in doors if waiter.hex in view.gates[door.scope].waiters]
+        place = places[0] if places else gates.least_busy(view.gates, list(doors))
+        if place is not None:
+            view.gates[place.scope].wait(waiter.hex)
+        return None
+
+    slot = _change([door.scope for door in doors], decide)
+    if slot:
+        keeper.add([slot])
+    return slot
+
+
+def leave_line(doors: Sequence[Door], waiter: UUID) -> None:
+    """Wait no more."""
+
+    def decide(view: View) -> None:
+        for gate in view.gates.values():
+            gate.waiters.pop(waiter.hex, None)
+
+    _change([door.scope for door in doors], decide, fresh=True, taking=False)
+
+
+def release(slots: Sequence[Slot], *, over: bool = False) -> None:
+    """Give slots back. Giving back one that was lost already does nothing. Never raises: leases end.
+
+    `over`: their holder knows of no more work for what is loaded, so its turn may end at once.
+    """
+    if not slots:
+        return
+    keeper.discard(slots)
+
+    def decide(view: View) -> None:
+        for slot in slots:
+            for scope in slot.scopes:
+                view.gates[scope].let_go(slot.holder.hex, over=over)
+
+    try:
+        store().change(_scopes(slots), decide, fresh=True, taking=False)
+    except (DatabaseTrouble, redis.RedisError) as error:
+        log.warning("%d slots come back only in %s s: %s", len(slots), LEASE_S, error)
+
+
+def to_leave(slots: Sequence[Slot], turn_s: float) -> int:
+    """How many of these slots should be given back after their current calls.
+
+    No one's while Redis does not answer: what is held stays held.
+    """
+    if not slots:
+        return 0
+    try:
+        seen = store().look(_scopes(slots)).gates
+    except redis.RedisError as error:
+        log.warning("Redis does not answer: %s", error)
+        return 0
+    bounds = {slot.endpoint: slot.capacity for slot in slots}
+    bounds.update(cap for slot in slots for cap in slot.caps)
+    leaving: set[str] = set()
+    for scope, most in bounds.items():
+        leaving |= seen[scope].to_leave(most, turn_s)
+    return sum(slot.holder.hex in leaving for slot in slots)
+
+
+def holders(scope: UUID) -> int:
+    """How many slots are held under this scope; 0 while Redis does not answer."""
+    try:
+        return len(store().look([scope]).gates[scope].holders)
+    except redis.RedisError as error:
+        log.warning("Redis does not answer: %s", error)
+        return 0
+
+
+def change_gate(scope: UUID, alter: Callable[[Gate], None]) -> None:
+    """Note something at one gate. Raises ProviderUnavailable while Redis does not answer."""
+    _change([scope], lambda view: alter(view.gates[scope]), taking=False)
+
+
+def held_for(scope: UUID) -> float:
+    """Seconds until calls may be tried at this endpoint again; 0 where they may be made."""
+    return _guarded(lambda: store().look([scope]).gates[scope].held_for)
+
+
+def _enter(seen: dict[UUID, Gate], slot: Slot, *, warm: bool = False) -> Slot:
+    holder = Holder(seen[slot.endpoint].now + LEASE_S, slot.key, slot.tag, slot.interactive)
+    load = bool(slot.key) and seen[slot.endpoint].take_turn(slot.key, slot.holder.hex) and warm
+    for scope in slot.scopes:
+        seen[scope].hold(slot.holder.hex, holder)
+    if not load:
+        return slot
+    return Slot(slot.endpoint, slot.capacity, slot.holder, slot.caps, slot.key, slot.tag, warm_up=True)
+
+
+def _scopes(slots: Iterable[Slot]) -> list[UUID]:
+    return list(dict.fromkeys(scope for slot in slots for scope in slot.scopes))
+
+
+def _change(
+    scopes: Collection[UUID], decide: Callable[[View], T], *, fresh: bool = False, taking: bool = True
+) -> T:
+    return _guarded(lambda: store().change(scopes, decide, fresh=fresh, taking=taking))
+
+
+def _guarded(ask: Callable[[], T]) -> T:
+    try:
+        return ask()
+    except redis.RedisError as error:
+        log.warning("Redis does not answer: %s", error)
+        raise ProviderUnavailable(
+            "The count of free slots cannot be read at the moment.", retry_after=2
+        ) from error
 
 
 class Keeper:
@@ -163,7 +229,13 @@ class Keeper:
     def __init__(self) -> None:
         self._held: set[Slot] = set()
         self._lock = threading.Lock()
+        self._hurry = threading.Event()
         self._running = False
+
+    @property
+    def held(self) -> list[Slot]:
+        with self._lock:
+            return list(self._held)
 
     def add(self, slots: Iterable[Slot]) -> None:
         with self._lock:
@@ -176,19 +248,44 @@ class Keeper:
         with self._lock:
             self._held.difference_update(slots)
 
+    def hurry(self) -> None:
+        """The memory of all gates was lost: write ours in again now."""
+        self._hurry.set()
+
+    def renew(self) -> None:
+        """A holder that the store forgot is written in again: its call is still in the air."""
+        held = self.held
+
+        def decide(view: View) -> None:
+            with self._lock:
+                # One that is given back meanwhile must not come to life again.
+                still = self._held.intersection(held)
+            for slot in still:
+                for scope in slot.scopes:
+                    gate = view.gates[scope]
+                    gate.holders[slot.holder.hex] = Holder(
+                        gate.now + LEASE_S, slot.key, slot.tag, slot.interactive
+                    )
+
+        if held:
+            store().change(_scopes(held), decide, fresh=True, taking=False)
+
     def _renew_for_ever(self) -> None:
         while True:
-            time.sleep(LEASE_S / 3)
+            if self._hurry.wait(min(RENEW_S, LEASE_S / 3)):
+                self._hurry.clear()
             with self._lock:
-                held = list(self._held)
-                if not held:
+                if not self._held:
                     self._running = False
                     return
             try:
-                store().renew(held)
-            except (DatabaseError, redis.RedisError):
-                # Two more turns before a lease ends; the call itself must not suffer.
-                log.warning("could not renew %d slots", len(held), exc_info=True)
+                self.renew()
+            except (DatabaseTrouble, redis.RedisError):
+                # More turns follow before a lease ends; the call itself must not suffer.
+                log.warning("could not renew the slots", exc_info=True)
+            except Exception:
+                # Nobody else renews: without this thread calls would go beyond their slots.
+                log.exception("a round of renewing slots broke")
             finally:
                 connections.close_all()
 
@@ -196,30 +293,10 @@ class Keeper:
 keeper = Keeper()
 
 
-def acquire(endpoint: UUID, capacity: int, want: int) -> list[Slot]:
-    """Up to `want` of the endpoint's slots, kept until `release`. Never waits.
-
-    Raises ProviderUnavailable while Redis does not answer: without a count there is no limit.
-    """
-    if want <= 0:
-        return []
-    try:
-        slots = store().acquire(endpoint, capacity, want)
-    except redis.RedisError as error:
-        log.warning("Redis does not answer: %s", error)
-        raise ProviderUnavailable(
-            "The count of free slots cannot be read at the moment.", retry_after=2
-        ) from error
-    keeper.add(slots)
-    return slots
+def _after_fork() -> None:
+    global keeper  # noqa: PLW0603 - a forked child has none of its parent's threads, and none of its calls
+    keeper = Keeper()
 
 
-def release(slots: Sequence[Slot]) -> None:
-    """Give slots back. Giving back one that was lost already does nothing."""
-    if not slots:
-        return
-    keeper.discard(slots)
-    try:
-        store().release(slots)
-    except redis.RedisError as error:
-        log.warning("Redis does not answer, %d slots come back in %s s: %s", len(slots), LEASE_S, error)
+os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=store.cache_clear)  # another thread of the parent may hold its locks

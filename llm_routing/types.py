@@ -106,11 +106,19 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Probe:
+    """What a server tells of itself to whoever asks whether it is there."""
+
+    models: int  # how many it lists
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one call: seconds, and characters of answer plus thinking."""
+    """Bounds of one call: seconds, and bytes of answer plus thinking (UTF-8)."""
 
     connect_s: float = 3
     first_token_s: float = 120
     idle_s: float = 30
     total_s: float = 300
-    answer_chars: int = 4_000_000
+    answer_bytes: int = 1_000_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -17,9 +17,9 @@ from evalsuite.api import StrictCharField, StrictFloatField, StrictIntegerField,
 from evalsuite.errors import EvalsuiteError
 from evalsuite.openapi import errors
 from evalsuite.orgs.api import OrgApiView
-from evalsuite.streams import StreamNegotiation, in_thread, sse, sse_response
+from evalsuite.streams import StreamNegotiation, in_thread, sse
 from llm_routing.models import ChatProfile
-from llm_routing.providers.transport import CallHandle
+from llm_routing.providers.calls import CallHandle
 from playground import services
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class CompleteView(PlaygroundView):
     @extend_schema(
         operation_id="playground_complete",
         request=CompletionBody,
-        responses={200: AnswerSerializer, **errors(400, 401, 403, 404, 413, 415, 502, 503, 504)},
+        responses={200: AnswerSerializer, **errors(400, 401, 403, 404, 413, 415, 429, 502, 503, 504)},
     )
     def post(self, request: Request, org_id: str) -> Response:
         answer = services.complete(self.open_session(request))
@@ -93,14 +93,14 @@ class StreamView(PlaygroundView):
             (200, "text/event-stream"): OpenApiResponse(
                 str, description="Events: `session`, `delta` ..., then `done` or `error`."
             ),
-            **errors(400, 401, 403, 404, 413, 415, 503),
+            **errors(400, 401, 403, 404, 413, 415, 429, 503),
         },
     )
     def post(self, request: Request, org_id: str) -> HttpResponseBase:
-        return sse_response(_events(self.open_session(request)))
+        return self.stream(_events(self.open_session(request)))
 
 
-async def _events(trial: services.Trial) -> AsyncIterator[bytes]:
+async def _events(trial: services.Trial) -> AsyncGenerator[bytes, None]:
     session = trial.session
     handle = CallHandle()
     yield sse(

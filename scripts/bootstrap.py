@@ -34,11 +34,12 @@ LOCKS: dict[str, dict[str, list[str]]] = {
     "run": {"runtime.txt": [], **ALONE},
     "dev": {"dev.txt": [], **ALONE},
 }
-# What differs from a deployment where nothing else is said: plain http, and no minute spent on
-# compressing files that go over no network.
+# What differs from a deployment where nothing else is said: plain http, logs for people, and no minute
+# spent on compressing files that go over no network.
 ON_LOOPBACK = {
     "HTTPS": "0",
     "LOG_LEVEL": "WARNING",
+    "LOG_FORMAT": "line",
     "STATICFILES_STORAGE": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage",
 }
 UNREACHABLE = (

@@ -29,7 +29,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
-DESKTOP = {"width": 1280, "height": 860}
+DESKTOP = {"width": 1280, "height": 1000}
 WIDE = {"width": 1920, "height": 1080}
 PHONE = {"width": 390, "height": 844}
 LOOKS = {
@@ -118,11 +118,26 @@ def find_pages(page: Page, site: Site) -> dict[str, str]:
         page.locator(".list-item").first.click()
         page.wait_for_load_state("load")
         found["experiment"] = page.url
-    if page.locator(".cell-title").count():
-        page.locator(".cell-title").first.click()
-        page.wait_for_load_state("load")
-        found["run"] = page.url
+    if page.locator("[data-cell]").count():
+        found["import"] = f"{page.url}/import"
+        found["comparison"] = comparison(page)
+        found["charts"] = f"{page.url}?view=charts"
+        cell = page.locator("[data-cell]").first
+        found["cell"] = f"{page.url}?cell={cell.get_attribute('data-cell')}"
     return {**found, "admin": f"{site.url}/admin/", "api": f"{site.url}/api/v1/docs"}
+
+
+def comparison(page: Page) -> str:
+    """The first variant against the last."""
+    experiment = page.url
+    page.goto(f"{experiment}/comparison")
+    page.locator("#compare-candidate").select_option(
+        index=page.locator("#compare-candidate option").count() - 1
+    )
+    page.wait_for_url("**candidate=*")
+    address = page.url
+    page.goto(experiment)
+    return address
 
 
 def take(page: Page, folder: Path, name: str) -> None:

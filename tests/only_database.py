@@ -1,6 +1,6 @@
 """`-p tests.only_database`: of all tests those that touch the database, for a second run on another one.
 
-The browser and the embedded model do not care which database it is; once is enough for them.
+The browser, the embedded model and the matrix of rights do not care which database it is; once is enough.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 FIXTURES = {"db", "transactional_db"}
-MARKERS = ("browser", "embedded")
+MARKERS = ("browser", "embedded", "matrix")
 
 
 def touches_database(item: pytest.Item) -> bool:

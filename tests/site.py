@@ -6,15 +6,15 @@ import threading
 import time
 
 import uvicorn
-
-from evalsuite.asgi import application
+from django.core.asgi import get_asgi_application
 
 
 class Site:
     """A context manager; `url` once it serves."""
 
     def __init__(self) -> None:
-        config = uvicorn.Config(application, host="127.0.0.1", port=0, lifespan="off", log_level="warning")
+        options = {"lifespan": "off", "log_level": "warning", "proxy_headers": False}
+        config = uvicorn.Config(get_asgi_application(), host="127.0.0.1", port=0, **options)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 

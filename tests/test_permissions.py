@@ -21,7 +21,9 @@ EVERYTHING = {
     "org:profiles:write",
     "org:models:write",
     "org:members:manage",
+    "org:keys:manage",
     "org:audit:read",
+    "org:usage:read",
 }
 TABLE = {
     "owner": EVERYTHING,

@@ -94,10 +94,17 @@ def test_every_operation_has_a_name_of_its_own(document):
     assert sorted(names) == sorted(set(names))
 
 
-def test_a_token_and_a_session_are_the_two_ways_in(document):
+def test_a_token_a_key_and_a_session_are_the_ways_in(document):
     schemes = document["components"]["securitySchemes"]
-    kinds = {(scheme["type"], scheme.get("scheme") or scheme["in"]): name for name, scheme in schemes.items()}
-    assert kinds.keys() == {("http", "bearer"), ("apiKey", "cookie")}
+    kinds = {
+        (scheme["type"], scheme.get("scheme") or scheme["in"], scheme.get("bearerFormat")): name
+        for name, scheme in schemes.items()
+    }
+    assert kinds.keys() == {
+        ("http", "bearer", "JWT"),
+        ("http", "bearer", "evs_..."),
+        ("apiKey", "cookie", None),
+    }
     for path, method, operation in operations(document):
         ways = {name for way in operation.get("security", [{}]) for name in way}
         assert ways == (set() if path in OPEN_TO_ALL else set(kinds.values())), (method, path)
@@ -130,13 +137,16 @@ def test_the_page_loads_only_what_we_serve_ourselves(client, db):
     assert not re.search(r"""["'(](https?:)?//""", page)
     loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
     assert len(loaded) >= 4
-    for address in loaded:
+    assert "/api/v1/docs?script=" in loaded
+    for address in set(loaded) - {"/api/v1/docs?script="}:
         assert address.startswith("/static/")
         assert finders.find(address.removeprefix("/static/")), address
 
 
 def test_the_page_asks_no_validator_elsewhere(client, db):
-    assert '"validatorUrl": null' in client.get("/api/v1/docs").content.decode()
+    script = client.get("/api/v1/docs?script=")
+    assert script["Content-Type"].startswith("application/javascript")
+    assert '"validatorUrl": null' in script.content.decode()
 
 
 def test_the_page_may_reach_our_own_server_alone(client, db):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.db import IntegrityError, models, transaction
 
-from evalsuite.audit.services import record
+from evalsuite.audit.services import length_and_hash, record
+from evalsuite.crypto import EncryptedTextField
 from evalsuite.errors import Conflict
 from evalsuite.orgs.models import Org, User
 
-LONGEST_JSON = 2_000  # characters; a larger value is told by its length alone
+LONGEST_JSON = 2_000  # characters; a larger value is told by its length and hash
+HIDDEN = "(a secret)"
 
 
 def create(row: models.Model, event: str, *, org: Org, actor: User | None, facts: Mapping[str, Any]) -> None:
@@ -67,19 +69,26 @@ def kind_of(row: models.Model) -> str:
     return str(getattr(row, "wire_name", row._meta.verbose_name))
 
 
-def told(row: models.Model, names: list[str]) -> dict[str, Any]:
-    """These fields of a row as an event tells them: wire names, ids for rows, no large JSON."""
+def told(row: models.Model, names: Iterable[str]) -> dict[str, Any]:
+    """These fields of a row as an event tells them: wire names, ids for rows, no large JSON, no secret."""
     facts = {}
     for name in names:
-        attribute = row._meta.get_field(name).attname  # type: ignore[union-attr]
-        facts[re.sub("_(.)", lambda match: match[1].upper(), attribute)] = _plain(getattr(row, attribute))
+        field = row._meta.get_field(name)
+        attribute = field.attname  # type: ignore[union-attr]
+        value = getattr(row, attribute)
+        plain = (HIDDEN if value else "") if _is_secret(field) else _plain(value)
+        facts[re.sub("_(.)", lambda match: match[1].upper(), attribute)] = plain
     return facts
 
 
+def _is_secret(field: Any) -> bool:
+    return isinstance(field, EncryptedTextField) or field.name == "password" or field.name.endswith("_hash")
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        length = len(json.dumps(value))
-        return value if length <= LONGEST_JSON else f"({length} characters of JSON)"
+    if isinstance(value, dict | list):
+        text = json.dumps(value, sort_keys=True)
+        return value if len(text) <= LONGEST_JSON else length_and_hash(text, "characters of JSON")
     return value if value is None or isinstance(value, str | int | float) else str(value)
 
 

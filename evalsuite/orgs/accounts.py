@@ -61,6 +61,14 @@ class LoginPage(views.LoginView):
         return response
 
 
+class LogoutPage(views.LogoutView):
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        with transaction.atomic():
+            if request.user.is_authenticated:
+                signing_in.record_logout(request.user, way="page")
+            return super().post(request, *args, **kwargs)
+
+
 class PasswordPage(views.PasswordChangeView):
     """A new password ends all tokens and every other session of the account."""
 

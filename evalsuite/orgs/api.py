@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any, ClassVar, cast
 
+from django.http import StreamingHttpResponse
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from evalsuite.orgs.models import Org, User
 from evalsuite.orgs.permissions import Permission
+from evalsuite.orgs.standing import Standing
+from evalsuite.streams import sse_response
 
 
 class OrgApiView(APIView):
@@ -32,6 +36,11 @@ class OrgApiView(APIView):
             raise NotAuthenticated
         self.org = Org.objects.for_user(request.user, kwargs["org_id"])
         self.org.require(request.user, self.permission_for(request.method or ""))
+
+    def stream(self, events: AsyncGenerator[bytes, None]) -> StreamingHttpResponse:
+        """Server-sent events, until they end or the caller has lost the right to them. To be called last."""
+        permission = self.permission_for(self.request.method or "")
+        return sse_response(events, allowed=Standing.of(self.request, self.org, permission))
 
     @classmethod
     def permission_for(cls, method: str) -> Permission:

@@ -37,6 +37,7 @@ class OrgPage(LoginRequiredMixin, View):
         ):
             self.org.require(user, self.permission_for(request.method or ""))
         self.permissions = self.org.permissions_of(user)
+        request.permissions = self.permissions  # type: ignore[attr-defined]
         return super().dispatch(request, *args, **kwargs)
 
     @classmethod
@@ -47,8 +48,14 @@ class OrgPage(LoginRequiredMixin, View):
 
 
 def console_context(request: HttpRequest) -> dict[str, Any]:
-    """For the frame of console pages: the org in view and the ones to switch to."""
+    """For the frame of console pages: the org in view, the ones to switch to, and what is offered."""
     org = getattr(request, "org", None)
     if org is None:
         return {}
-    return {"org": org, "orgs": Org.objects.visible_to(cast("User", request.user))[:50]}
+    return {
+        "org": org,
+        "orgs": Org.objects.visible_to(cast("User", request.user))[:50],
+        "shows_keys": "org:keys:manage" in getattr(request, "permissions", ()),
+        "shows_usage": "org:usage:read" in getattr(request, "permissions", ()),
+        "shows_audit": "org:audit:read" in getattr(request, "permissions", ()),
+    }

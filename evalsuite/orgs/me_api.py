@@ -40,7 +40,10 @@ class OrgSerializer(serializers.Serializer[Org]):
         user: User = self.context["user"]
         mine: list[Membership] = instance.mine  # type: ignore[attr-defined]
         instance.role = role = mine[0].role if mine else None  # type: ignore[attr-defined]
-        granted = ALL if user.is_superuser else ROLE_PERMISSIONS[role] if role else frozenset()
+        if user.acting_key:
+            granted = instance.permissions_of(user)
+        else:
+            granted = ALL if user.is_superuser else ROLE_PERMISSIONS[role] if role else frozenset()
         instance.permissions = sorted(granted)  # type: ignore[attr-defined]
         return super().to_representation(instance)
 

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from datetime import datetime
+from typing import Any, Self, cast
+from uuid import UUID
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db import models
+from django.utils import timezone
 
 from evalsuite.errors import Forbidden, NotFound
 from evalsuite.ids import new_id, parse_id
 from evalsuite.models import Row
-from evalsuite.orgs.permissions import ALL, ROLE_PERMISSIONS, Permission
-
-if TYPE_CHECKING:
-    from uuid import UUID
+from evalsuite.orgs.permissions import ALL, FOR_KEYS, ROLE_PERMISSIONS, Permission, with_implied
+from evalsuite.orgs.querysets import OrgScopedQuerySet
+from evalsuite.prepared import Prepared
 
 
 class User(AbstractUser):
     """A person. What they may do is read from their memberships at every request."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    # Of a program that speaks for them in this request: then they may no more than the key.
+    acting_key: ApiKey | None = None
+
+    @property
+    def name_in_records(self) -> str:
+        """The user name, and that of the key that was used."""
+        name = self.get_username()
+        return f"{name} by key {self.acting_key.name}"[:150] if self.acting_key else name
+
+    def save(self, *args: Any, **options: Any) -> None:
+        if self.acting_key:
+            raise RuntimeError("a request with a key writes no account")
+        super().save(*args, **options)
 
 
 class OrgQuerySet(models.QuerySet["Org"]):
@@ -27,11 +42,22 @@ class OrgQuerySet(models.QuerySet["Org"]):
         """The orgs that this user may act in: all for a superuser, else those with a membership."""
         if not user.is_authenticated or not user.is_active:
             return self.none()
-        return self if user.is_superuser else self.filter(memberships__user=user)
+        if user.acting_key:
+            return self.filter(pk=user.acting_key.org_id)
+        return self if user.is_superuser else self.of_member(user.pk)
+
+    def of_member(self, user_id: UUID) -> Self:
+        return self.filter(memberships__user=user_id)
 
     def for_user(self, user: User | AnonymousUser, org_id: str | UUID) -> Org:
         """One org by the id in a URL. Raises NotFound alike for a foreign and a made-up id."""
-        org = self.visible_to(user).filter(pk=parse_id(str(org_id))).first()
+        known = parse_id(str(org_id))
+        if known is None or not user.is_authenticated or not user.is_active:
+            raise NotFound("org")
+        if user.acting_key and user.acting_key.org_id != known:
+            raise NotFound("org")
+        sees_all = user.is_superuser or user.acting_key
+        org = ORG.first(known) if sees_all else ORG_OF_MEMBER.first(known, user.pk)
         if org is None:
             raise NotFound("org")
         return org
@@ -51,13 +77,23 @@ class Org(Row):
         return self.name
 
     def permissions_of(self, user: User | AnonymousUser) -> frozenset[Permission]:
-        """What this user may do here, as the database says now (one query)."""
+        """What this user may do here, as the database says now (one query; three for a key)."""
         if not user.is_authenticated or not user.is_active:
             return frozenset()
+        if user.acting_key:
+            return self._permissions_of_key(user.acting_key)
         if user.is_superuser:
             return ALL
-        role = self.memberships.filter(user=user).values_list("role", flat=True).first()
-        return ROLE_PERMISSIONS[role] if role else frozenset()
+        membership = MEMBERSHIP.first(self.pk, user.pk)
+        return ROLE_PERMISSIONS[membership.role] if membership else frozenset()
+
+    def _permissions_of_key(self, key: ApiKey) -> frozenset[Permission]:
+        """What the key was given, as far as whoever made it may still do it."""
+        now = API_KEY.first(key.pk)
+        creator = USER.first(now.creator_id) if now and now.org_id == self.pk and now.is_live else None
+        if now is None or creator is None:
+            return frozenset()
+        return now.granted & self.permissions_of(creator)
 
     def require(self, user: User | AnonymousUser, permission: Permission) -> None:
         """Raises Forbidden, naming the permission, where the user lacks it."""
@@ -84,3 +120,47 @@ class Membership(Row):
 
     def __str__(self) -> str:
         return f"{self.user} in {self.org}: {self.role}"
+
+
+class ApiKey(Row):
+    """What a program shows instead of a password. Of the key itself a digest is kept, and how it begins."""
+
+    wire_name = "api key"
+
+    org = models.ForeignKey(Org, on_delete=models.CASCADE, related_name="api_keys")
+    creator = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=128)
+    hint = models.CharField(max_length=16, help_text="How the key begins, to tell it from others.")
+    digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the whole key.")
+    permissions = models.JSONField(default=list)
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True, help_text="To the minute.")
+
+    objects = OrgScopedQuerySet["ApiKey"].as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_live(self) -> bool:
+        return self.revoked_at is None and not self.is_expired()
+
+    def is_expired(self, now: datetime | None = None) -> bool:
+        return self.expires_at <= (now or timezone.now())
+
+    @property
+    def granted(self) -> frozenset[Permission]:
+        """With what is implied."""
+        return with_implied(frozenset(cast("list[Permission]", self.permissions)) & FOR_KEYS)
+
+
+# Asked at every request, since nobody's rights are remembered.
+ORG = Prepared(lambda org: Org.objects.filter(pk=org), UUID)
+ORG_OF_MEMBER = Prepared(lambda org, user: Org.objects.of_member(user).filter(pk=org), UUID, UUID)
+USER = Prepared(lambda user: User.objects.filter(pk=user), UUID)
+API_KEY = Prepared(lambda key: ApiKey.objects.filter(pk=key), UUID)
+MEMBERSHIP = Prepared(lambda org, user: Membership.objects.filter(org=org, user=user), UUID, UUID)

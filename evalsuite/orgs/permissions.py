@@ -12,7 +12,9 @@ Permission = Literal[
     "org:profiles:write",
     "org:models:write",
     "org:members:manage",
+    "org:keys:manage",
     "org:audit:read",
+    "org:usage:read",
 ]
 ALL: Final[frozenset[Permission]] = frozenset(get_args(Permission))
 
@@ -30,11 +32,14 @@ GRANTS: Final[dict[str, frozenset[Permission]]] = {
     "viewer": frozenset({"org:experiments:read"}),
 }
 
+# What a program's key may be given: never what would make it, or somebody, more than it is.
+FOR_KEYS: Final[frozenset[Permission]] = ALL - {"org:members:manage", "org:keys:manage"}
 
-def _with_implied(granted: frozenset[Permission]) -> frozenset[Permission]:
+
+def with_implied(granted: frozenset[Permission]) -> frozenset[Permission]:
     return granted.union(*(IMPLIED.get(permission, frozenset()) for permission in granted))
 
 
 ROLE_PERMISSIONS: Final[dict[str, frozenset[Permission]]] = {
-    role: _with_implied(granted) for role, granted in GRANTS.items()
+    role: with_implied(granted) for role, granted in GRANTS.items()
 }

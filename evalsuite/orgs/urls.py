@@ -4,7 +4,7 @@ from django.contrib.auth import views
 from django.urls import URLPattern, path
 from django.views.generic import RedirectView
 
-from evalsuite.orgs import accounts, auth_api, me_api, members_api
+from evalsuite.orgs import accounts, auth_api, key_views, keys_api, me_api, members_api
 
 api_urlpatterns: list[URLPattern] = [
     path("auth/token", auth_api.TokenView.as_view(), name="token"),
@@ -17,15 +17,21 @@ api_urlpatterns: list[URLPattern] = [
     path(
         "orgs/<str:org_id>/members/<str:member_id>", members_api.MemberDetail.as_view(), name="member-detail"
     ),
+    path("orgs/<str:org_id>/api-keys", keys_api.KeyList.as_view(), name="api-key-list"),
+    path("orgs/<str:org_id>/api-keys/<str:key_id>", keys_api.KeyDetail.as_view(), name="api-key-detail"),
 ]
 console_urlpatterns: list[URLPattern] = [
     path("", accounts.home, name="home"),
+    path("orgs/<str:org_id>/api-keys", key_views.KeysPage.as_view(), name="api-keys"),
+    path(
+        "orgs/<str:org_id>/api-keys/<str:key_id>/revoke", key_views.RevokeKey.as_view(), name="api-key-revoke"
+    ),
 ]
 account_urlpatterns: list[URLPattern] = [
     path("admin/login/", accounts.admin_login, name="admin-login"),
     path("", RedirectView.as_view(pattern_name="console:home"), name="root"),
     path("login", accounts.LoginPage.as_view(), name="login"),
-    path("logout", views.LogoutView.as_view(), name="logout"),
+    path("logout", accounts.LogoutPage.as_view(), name="logout"),
     path("account/password", accounts.PasswordPage.as_view(), name="password_change"),
     path("account/password/done", views.PasswordChangeDoneView.as_view(), name="password_change_done"),
 ]

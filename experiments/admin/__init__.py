@@ -1,5 +1,5 @@
 """Experiments, their test sets and variants to edit; what was run, to read."""
 
-from experiments.admin import authoring, evaluation, inputs, running
+from experiments.admin import authoring, evaluation, evaluations, inputs, running
 
-__all__ = ["authoring", "evaluation", "inputs", "running"]
+__all__ = ["authoring", "evaluation", "evaluations", "inputs", "running"]

@@ -6,22 +6,29 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from unfold.widgets import UnfoldAdminSelectWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from evalsuite.admin import OrgForm, OrgScopedAdmin, ReadOnlyAdmin, ScopedRelatedFilter
-from evalsuite.errors import EvalsuiteError
+from evalsuite.errors import EvalsuiteError, InvalidBody
 from experiments.evaluators.registry import KINDS
-from experiments.models import EvalMetricDefinition, EvalScore, Evaluator
+from experiments.models import METRIC_KEY, EvalMetricDefinition, EvalScore, Evaluator, Thumb
+from experiments.services import metric_definitions
 
 
 class MetricForm(OrgForm):
+    key = forms.CharField(max_length=64, validators=[METRIC_KEY], widget=UnfoldAdminTextInputWidget())
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
-        minimum, maximum, step = (cleaned.get(name) for name in ("minimum", "maximum", "step"))
-        if minimum is not None and maximum is not None and minimum >= maximum:
-            self.add_error("maximum", "This must be above the minimum.")
-        if step is not None and step <= 0:
-            self.add_error("step", "This must be above 0.")
+        if not self.errors:
+            scale = {name: cleaned[name] for name in metric_definitions.SCALE}
+            try:
+                if cleaned["key"] != self.initial.get("key"):
+                    metric_definitions.require_free("key", cleaned["key"])
+                metric_definitions.require_sound(EvalMetricDefinition(key=cleaned["key"], **scale))
+            except InvalidBody as error:
+                for name, reasons in error.fields.items():
+                    self.add_error(name, reasons)
         return cleaned
 
 
@@ -35,7 +42,7 @@ class MetricAdmin(OrgScopedAdmin):
     list_select_related = ["org"]
     fieldsets = [
         (None, {"fields": ["org", "key", "name", "description"]}),
-        ("Scale", {"fields": ["scale", "minimum", "maximum", "step", "direction"]}),
+        ("Scale", {"fields": ["scale", "minimum", "maximum", "step", "direction", "labels"]}),
     ]
 
 
@@ -80,3 +87,13 @@ class ScoreAdmin(ReadOnlyAdmin, OrgScopedAdmin):
         (None, {"fields": ["created_at", "run", "metric", "value", "note"]}),
         ("Given by", {"fields": ["rater", "evaluator"]}),
     ]
+
+
+@admin.register(Thumb)
+class ThumbAdmin(ReadOnlyAdmin, OrgScopedAdmin):
+    org_path = "run__experiment__org"
+    list_display = ["created_at", "run", "rater", "up"]
+    list_filter = ["created_at", "up"]
+    search_fields = ["rater__username"]
+    list_select_related = ["run", "rater"]
+    fieldsets = [(None, {"fields": ["created_at", "run", "rater", "up"]})]

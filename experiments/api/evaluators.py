@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema_view
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evalsuite.api import StrictBooleanField, StrictCharField, StrictSerializer
-from evalsuite.documents import creates, describes, lists
+from evalsuite.documents import READ_ERRORS, creates, describes, lists
 from evalsuite.fields import ObjectField
 from evalsuite.openapi import envelope
-from experiments.api.base import DetailView, ListView
-from experiments.api.scores import METRIC_KEY
-from experiments.evaluators.registry import KINDS
-from experiments.models import Evaluator
+from experiments.api.base import DetailView, ExperimentsView, ListView
+from experiments.evaluators.registry import ALL, KINDS
+from experiments.models import METRIC_KEY, Evaluator
 from experiments.services import authoring
 
 
@@ -46,6 +45,30 @@ class EvaluatorSerializer(serializers.Serializer[Evaluator]):
     config = ObjectField()
     enabled = serializers.BooleanField()
     createdAt = serializers.DateTimeField(source="created_at")
+
+
+class KindOfEvaluatorSerializer(serializers.Serializer[Any]):
+    """One kind, with the JSON schema of its settings: titles and descriptions in it are for forms."""
+
+    kind = serializers.CharField()
+    title = serializers.CharField()
+    description = serializers.CharField()
+    needsCall = serializers.BooleanField(
+        source="needs_call", help_text="It calls a model, which costs tokens; its scores come later."
+    )
+    configSchema = ObjectField(source="config_schema")
+
+
+class KindsOfEvaluatorsSerializer(serializers.Serializer[Any]):
+    evaluatorKinds = KindOfEvaluatorSerializer(many=True)
+
+
+class EvaluatorKinds(ExperimentsView):
+    @extend_schema(
+        operation_id="evaluator_kind_list", responses={200: KindsOfEvaluatorsSerializer, **READ_ERRORS}
+    )
+    def get(self, request: Request, **ids: str) -> Response:
+        return Response({"evaluatorKinds": KindOfEvaluatorSerializer(ALL, many=True).data})
 
 
 @extend_schema_view(get=lists("evaluator", "evaluators", EvaluatorSerializer))

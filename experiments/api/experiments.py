@@ -12,15 +12,15 @@ from rest_framework.response import Response
 
 from evalsuite.api import StrictCharField, StrictSerializer
 from evalsuite.documents import creates, describes, lists
-from evalsuite.errors import InvalidBody
-from evalsuite.fields import LONGEST_NOTE, ObjectField, OptionalText, PersonSerializer
+from evalsuite.errors import InvalidBody, NotFound
+from evalsuite.fields import LONGEST_NOTE, IdOf, ObjectField, OptionalText, PersonSerializer
 from evalsuite.openapi import envelope
 from experiments.api import nests
 from experiments.api.base import DetailView, ExperimentsView, ListView
 from experiments.api.inputs import InputSerializer
 from experiments.api.runs import RunSerializer
 from experiments.api.variants import VariantSerializer
-from experiments.models import Experiment
+from experiments.models import Batch, Experiment
 from experiments.services import authoring
 
 TRUTHS = {"true": True, "false": False}
@@ -30,6 +30,21 @@ class ExperimentBody(StrictSerializer):
     name = StrictCharField(max_length=256)
     description = OptionalText(max_length=LONGEST_NOTE)
     metadata = ObjectField(required=False)
+
+
+class ExperimentChanges(ExperimentBody):
+    baselineBatchId = IdOf(
+        Batch,
+        source="baseline",
+        required=False,
+        allow_null=True,
+        help_text="The batch of this experiment that new ones are compared with; null for none.",
+    )
+
+    def validate_baselineBatchId(self, batch: Batch | None) -> Batch | None:
+        if batch and self.instance and batch.experiment_id != self.instance.pk:
+            raise NotFound("batch")
+        return batch
 
 
 class ExperimentSerializer(serializers.Serializer[Experiment]):
@@ -43,6 +58,7 @@ class ExperimentSerializer(serializers.Serializer[Experiment]):
     createdBy = PersonSerializer(source="created_by", allow_null=True)
     createdAt = serializers.DateTimeField(source="created_at")
     updatedAt = serializers.DateTimeField(source="updated_at")
+    baselineBatchId = serializers.UUIDField(source="baseline_id", allow_null=True)
     variantCount = serializers.IntegerField(source="variant_count")
     inputCount = serializers.IntegerField(source="input_count")
     runCount = serializers.IntegerField(source="run_count")
@@ -80,7 +96,7 @@ class ExperimentList(ExperimentsOfOrg, ListView):
     def page(self, rows: Any) -> list[Any]:
         page = super().page(rows)
         if self.nested():
-            nests.attach(page)
+            nests.attach(page, self.user)
         return page
 
     @creates("experiment", ExperimentBody, envelope("experiment", ExperimentSerializer))
@@ -88,20 +104,20 @@ class ExperimentList(ExperimentsOfOrg, ListView):
         body = self.checked(ExperimentBody)
         created = authoring.create_experiment(org=self.org, author=self.user, **body)
         found = self.experiments().find(created.pk)
-        nests.attach([found])
+        nests.attach([found], self.user)
         return Response({"experiment": ExperimentSerializer(found).data}, status=201)
 
 
-@extend_schema_view(**describes("experiment", "experiment", ExperimentSerializer, ExperimentBody, NESTED))
+@extend_schema_view(**describes("experiment", "experiment", ExperimentSerializer, ExperimentChanges, NESTED))
 class ExperimentDetail(ExperimentsOfOrg, DetailView):
     key = "experiment"
     answer = ExperimentSerializer
-    changes_body = ExperimentBody
+    changes_body = ExperimentChanges
 
     def find(self) -> Any:
         found = self.experiments().find(self.kwargs["experiment_id"])
         if self.nested():
-            nests.attach([found])
+            nests.attach([found], self.user)
         return found
 
     def remove(self, row: Any) -> None:

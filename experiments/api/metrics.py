@@ -5,21 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema_view
+from drf_spectacular.utils import extend_schema_field, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evalsuite.api import StrictCharField, StrictSerializer
 from evalsuite.documents import creates, describes, lists
-from evalsuite.fields import LONGEST_NOTE, NumberField, OptionalText
+from evalsuite.fields import LONGEST_NOTE, NumberField, ObjectField, OptionalText
 from evalsuite.openapi import envelope
 from experiments.api.base import DetailView, ListView
-from experiments.api.scores import METRIC_KEY
-from experiments.models import EvalMetricDefinition
-from experiments.services import authoring
+from experiments.models import METRIC_KEY, EvalMetricDefinition
+from experiments.services import metric_definitions
 
 DIRECTIONS = EvalMetricDefinition.Direction.values
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+class LabelsField(ObjectField):
+    """By value: its words."""
 
 
 class MetricChanges(StrictSerializer):
@@ -33,16 +37,9 @@ class MetricChanges(StrictSerializer):
     step = NumberField(required=False, allow_null=True)
     direction = serializers.ChoiceField(choices=DIRECTIONS, required=False)
 
-    def validate_step(self, value: float | None) -> float | None:
-        if value is not None and value <= 0:
-            raise serializers.ValidationError("This must be greater than 0.")
-        return value
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        low, high = (attrs.get(name, getattr(self.instance, name, None)) for name in ("minimum", "maximum"))
-        if low is not None and high is not None and low >= high:
-            raise serializers.ValidationError({"maximum": ["This must be greater than the minimum."]})
-        return attrs
+    labels = LabelsField(
+        required=False, help_text='Words for values of the scale, such as `{"1": "useless", "5": "perfect"}`.'
+    )
 
 
 class MetricBody(MetricChanges):
@@ -59,6 +56,7 @@ class MetricSerializer(serializers.Serializer[EvalMetricDefinition]):
     maximum = serializers.FloatField(allow_null=True)
     step = serializers.FloatField(allow_null=True)
     direction = serializers.ChoiceField(choices=DIRECTIONS)
+    labels = LabelsField()
     createdAt = serializers.DateTimeField(source="created_at")
 
 
@@ -72,7 +70,7 @@ class MetricList(ListView):
 
     @creates("metric", MetricBody, envelope("metric", MetricSerializer))
     def post(self, request: Request, **ids: str) -> Response:
-        metric = authoring.create_metric(org=self.org, author=self.user, **self.checked(MetricBody))
+        metric = metric_definitions.create_metric(org=self.org, author=self.user, **self.checked(MetricBody))
         return Response({"metric": MetricSerializer(metric).data}, status=201)
 
 
@@ -83,4 +81,8 @@ class MetricDetail(DetailView):
     changes_body = MetricChanges
 
     def find(self) -> Any:
-        return EvalMetricDefinition.objects.for_org(self.org).find(self.kwargs["metric_id"])
+        metrics = EvalMetricDefinition.objects.for_org(self.org).select_related("org")
+        return metrics.find(self.kwargs["metric_id"])
+
+    def change(self, row: Any, given: dict[str, Any]) -> None:
+        metric_definitions.update_metric(row, actor=self.user, **given)

@@ -12,8 +12,9 @@ from typing import Any
 
 from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
 
+from evalsuite.orgs.models import User
 from experiments.api.runs import LARGE
-from experiments.models import Experiment, ExperimentInput, ExperimentRun, ExperimentVariant
+from experiments.models import Experiment, ExperimentInput, ExperimentRun, ExperimentVariant, Thumb
 
 NEWEST_INPUTS = 50
 NEWEST_RUNS = 100
@@ -32,11 +33,12 @@ def _nth_newest(model: type[Model], n: int) -> Subquery:
     return Subquery(rows.values("pk")[n - 1 : n])
 
 
-def attach(experiments: Sequence[Any]) -> None:
-    """Give each experiment `nested_variants`, `nested_inputs` and `nested_runs` (three queries)."""
+def attach(experiments: Sequence[Any], viewer: User) -> None:
+    """Give each experiment `nested_variants`, `nested_inputs` and `nested_runs` (four queries at most)."""
     variants = ExperimentVariant.objects.filter(experiment__in=experiments).order_by("id")
     inputs = _since(ExperimentInput.objects.all(), experiments, "oldest_input")
-    runs = _since(ExperimentRun.objects.defer(*LARGE), experiments, "oldest_run")
+    runs = list(_since(ExperimentRun.objects.defer(*LARGE), experiments, "oldest_run"))
+    Thumb.objects.attach(runs, viewer)
     for name, rows in (("nested_variants", variants), ("nested_inputs", inputs), ("nested_runs", runs)):
         by_experiment: dict[Any, list[Any]] = {experiment.pk: [] for experiment in experiments}
         for row in rows:

@@ -6,23 +6,40 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import OpenApiParameter, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, extend_schema_field, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evalsuite.api import StrictBooleanField, StrictCharField, StrictSerializer
 from evalsuite.documents import acts, describes, lists
-from evalsuite.fields import LONGEST_NOTE, Moment, ObjectField, RowSerializer, TextOrNull
+from evalsuite.fields import LONGEST_NOTE, Moment, ObjectField, PersonSerializer, RowSerializer, TextOrNull
 from evalsuite.openapi import OK
 from experiments.api.base import RATE, DetailView, ExperimentsView, ListView
 from experiments.api.scores import ScoreSerializer
-from experiments.models import ExperimentRun, RunAttempt
+from experiments.models import ExperimentRun, RunAttempt, Tally, Thumb
 from experiments.services import authoring, feedback
 
 # Only the answer about a single run has these; in a list nobody pays for them.
 LARGE = ("messages", "parameters", "snapshot", "thinking", "tool_calls", "evaluation_notes")
+MOST_THUMBS = 200  # that one run is told with, the newest
 THUMBS = {"true": True, "false": False, "null": None}
+
+
+class TallySerializer(serializers.Serializer[Tally]):
+    """Everybody's thumbs. `mine`: the caller's own, null where there is none."""
+
+    up = serializers.IntegerField()
+    down = serializers.IntegerField()
+    mine = serializers.BooleanField(allow_null=True)
+
+
+class ThumbSerializer(serializers.Serializer[Any]):
+    """One person's thumb; `createdAt` is when it was set."""
+
+    rater = PersonSerializer()
+    up = serializers.BooleanField()
+    createdAt = Moment(source="created_at")
 
 
 class RunSerializer(RowSerializer):
@@ -46,9 +63,16 @@ class RunSerializer(RowSerializer):
     latencyMs = serializers.IntegerField(source="latency_ms", allow_null=True)
     inputTokens = serializers.IntegerField(source="input_tokens", allow_null=True)
     outputTokens = serializers.IntegerField(source="output_tokens", allow_null=True)
+    cached = serializers.BooleanField(
+        source="is_cached", help_text="The answer of an earlier, equal request; its latency is kept apart."
+    )
+    cachedLatencyMs = serializers.IntegerField(source="cached_latency_ms", allow_null=True)
     coldStart = serializers.BooleanField(source="cold_start")
     mayBeCut = serializers.BooleanField(source="may_be_cut")
-    thumbsUp = serializers.BooleanField(source="thumbs_up", allow_null=True)
+    thumbsUp = serializers.BooleanField(
+        source="thumbs_up", allow_null=True, help_text="The thumb that was set last, by anybody."
+    )
+    thumbs = TallySerializer(source="tally")
     feedbackNote = serializers.CharField(source="feedback_note", allow_null=True)
     createdAt = Moment(source="created_at")
     startedAt = Moment(source="started_at", allow_null=True)
@@ -97,6 +121,12 @@ class RunDetailSerializer(RunSerializer):
     evaluationNotes = ObjectField(source="evaluation_notes")
     attempts = AttemptSerializer(many=True)
     scores = ScoreSerializer(many=True)
+    thumbsGiven = serializers.SerializerMethodField()
+
+    @extend_schema_field(ThumbSerializer(many=True))
+    def get_thumbsGiven(self, run: ExperimentRun) -> Any:
+        newest = run.thumbs.select_related("rater")[:MOST_THUMBS]
+        return ThumbSerializer(newest, many=True).data
 
 
 class RunFilters(filters.FilterSet):  # type: ignore[misc]
@@ -138,6 +168,11 @@ class RunList(ListView):
     def get_queryset(self) -> QuerySet[ExperimentRun]:
         return self.experiment.runs.defer(*LARGE)
 
+    def page(self, rows: Any) -> list[Any]:
+        page = super().page(rows)
+        Thumb.objects.attach(page, self.user)
+        return page
+
 
 @extend_schema_view(**describes("run", "run", RunDetailSerializer, None))
 class RunDetail(DetailView):
@@ -147,9 +182,10 @@ class RunDetail(DetailView):
 
     def find(self) -> Any:
         rows = ExperimentRun.objects.for_org(self.org).select_related("experiment__org")
-        return rows.prefetch_related("attempts", "scores__metric", "scores__rater").find(
-            self.kwargs["run_id"]
-        )
+        rows = rows.prefetch_related("attempts", "scores__metric", "scores__rater")
+        run = rows.find(self.kwargs["run_id"])
+        Thumb.objects.attach([run], self.user)
+        return run
 
     def remove(self, row: Any) -> None:
         authoring.delete_run(row, actor=self.user)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.core.validators import RegexValidator
 from django.db.models import QuerySet
 from django.utils.functional import cached_property
 from drf_spectacular.utils import extend_schema_view
@@ -14,14 +13,12 @@ from rest_framework.response import Response
 
 from evalsuite.api import StrictCharField, StrictSerializer
 from evalsuite.documents import creates, describes, lists
-from evalsuite.fields import LONGEST_NOTE, NumberField, PersonSerializer
+from evalsuite.fields import LONGEST_NOTE, NumberField, PersonSerializer, TextOrNull
 from evalsuite.openapi import envelope
 from evalsuite.orgs.permissions import Permission
 from experiments.api.base import RATE, READ, DetailView, ExperimentsView, ListView
-from experiments.models import EvalScore, ExperimentRun
+from experiments.models import METRIC_KEY, EvalScore, ExperimentRun
 from experiments.services import feedback
-
-METRIC_KEY = RegexValidator(r"^[a-z0-9_.-]{1,64}\Z", "Small letters, digits, and . _ - only.")
 
 
 class ScoreChanges(StrictSerializer):
@@ -45,6 +42,7 @@ class ScoreSerializer(serializers.Serializer[EvalScore]):
     metricId = serializers.UUIDField(source="metric_id")
     metricKey = serializers.CharField(source="metric.key")
     value = serializers.FloatField()
+    valueLabel = TextOrNull(source="label", help_text="The metric's word for this value, if it has one.")
     note = serializers.CharField(allow_null=True)
     rater = PersonSerializer(allow_null=True)
     evaluatorId = serializers.UUIDField(source="evaluator_id", allow_null=True)

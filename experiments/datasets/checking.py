@@ -11,6 +11,7 @@ from evalsuite.errors import InvalidBody
 from evalsuite.fields import LONGEST_TEXT
 from evalsuite.parsers import require_storable
 from experiments.datasets.formats import Lines
+from experiments.services.authoring import NO_METADATA, NewInput
 
 COLUMNS = ("key", "content", "expected", "metadata")
 REQUIRED = ("key", "content")
@@ -19,17 +20,22 @@ LONGEST = {"key": 128, "content": LONGEST_TEXT, "expected": LONGEST_TEXT}
 
 
 class Checked:
-    """What one file says. `rows` are whole only where there are no `problems`."""
+    """What one file says, and what is wrong with it, line by line. The lines are used up.
+
+    `rows` are whole only where there are no `problems`.
+    """
 
     def __init__(self, lines: Lines, taken: set[str]) -> None:
-        self.headers: list[str] = list(lines.headers or [])
-        self.problems: list[str] = [*self._wrong_columns(), *lines.problems]
-        self.rows: list[dict[str, Any]] = []
-        if self.problems and any(problem.startswith("column") for problem in self.problems):
-            return
-        self._first: dict[str, int] = {}
-        for number, row in zip(lines.numbers, lines, strict=True):
-            self._check(number, dict(zip(self.headers, row, strict=True)), taken)
+        self.headers = lines.headers
+        self.rows: list[NewInput] = []
+        self.problems = list(self._wrong_columns())
+        self._found = list(lines.problems)
+        if not self.problems:
+            self._first: dict[str, int] = {}
+            self._blank_is_missing = lines.blank_is_missing
+            for number, row in lines.taken():
+                self._check(number, dict(zip(self.headers, row, strict=True)), taken)
+        self.problems += [why for _line, why in sorted(self._found, key=lambda problem: problem[0])]
         if not self.rows and not self.problems:
             self.problems.append("There are no inputs in this file.")
 
@@ -44,7 +50,7 @@ class Checked:
 
     def _check(self, number: int, cells: dict[str, Any], taken: set[str]) -> None:
         found = list(self._faults(cells, taken))
-        metadata: dict[str, Any] = {}
+        metadata = ""
         try:
             metadata = _metadata(cells)
         except (ValueError, InvalidBody) as error:
@@ -54,17 +60,12 @@ class Checked:
             first = self._first.setdefault(key, number)
             if first != number:
                 found.append(("key", f"{key} is also the key of line {first}"))
-        self.problems += [f"line {number}, column {column}: {why}" for column, why in found]
+        self._found += [(number, f"line {number}, column {column}: {why}") for column, why in found]
         if not found:
             expected = cells.get("expected")
-            self.rows.append(
-                {
-                    "key": key,
-                    "content": cells["content"],
-                    "expected": None if expected == "" else expected,
-                    "metadata": metadata,
-                }
-            )
+            if expected == "" and self._blank_is_missing:
+                expected = None
+            self.rows.append(NewInput(cells["key"], cells["content"], expected, metadata))
 
     def _faults(self, cells: dict[str, Any], taken: set[str]) -> Iterator[tuple[str, str]]:
         for column, longest in LONGEST.items():
@@ -94,7 +95,8 @@ def _unstorable(text: str) -> str | None:
     return None
 
 
-def _metadata(cells: dict[str, Any]) -> dict[str, Any]:
+def _metadata(cells: dict[str, Any]) -> str:
+    """As JSON. Raises ValueError or InvalidBody, which say what is wrong with it."""
     value = cells.get("metadata")
     if isinstance(value, str) and value.strip():
         try:
@@ -107,10 +109,13 @@ def _metadata(cells: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("this is not a JSON object")  # noqa: TRY004  a fault of the file
     named = {name.removeprefix(PREFIX): cell for name, cell in cells.items() if name.startswith(PREFIX)}
     whole = {**value, **{name: cell for name, cell in named.items() if cell not in (None, "")}}
+    if not whole:
+        return NO_METADATA
     require_storable(whole)
-    if (length := len(json.dumps(whole))) > FreeJSONField.longest:
-        raise ValueError(f"{length:,} bytes of JSON, it may have {FreeJSONField.longest:,}")
-    return whole
+    text = json.dumps(whole)
+    if len(text) > FreeJSONField.longest:
+        raise ValueError(f"{len(text):,} bytes of JSON, it may have {FreeJSONField.longest:,}")
+    return text
 
 
 def _no_constant(name: str) -> None:

@@ -1,88 +1,111 @@
-"""Files that hold a test set: CSV and JSON Lines in both directions, XLSX for reading in a spreadsheet."""
+"""Files that hold a test set: CSV, JSON Lines and XLSX, in both directions and without loss."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import re
-from typing import Any
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any, BinaryIO
 
 import tablib  # type: ignore[import-untyped]
 from import_export.formats import base_formats
-from openpyxl import Workbook
-from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
 from evalsuite.errors import InvalidBody
+from evalsuite.uploads import UPLOAD_MAX
+from experiments.datasets import spreadsheets
+from experiments.datasets.neutral import neutralised, restored
 
-UPLOAD_MAX = 10 * 1024 * 1024  # bytes
 ROWS_MAX = 100_000
 COLUMNS_MAX = 200
-CELL_MAX = 32_767  # characters that a cell of a spreadsheet may have
-RISKY = "=+\\-@\t\r\n"  # a spreadsheet may take text that begins so for a formula
-TO_NEUTRALISE = re.compile(f"'*[{RISKY}]")
-NEUTRALISED = re.compile(f"'+[{RISKY}]")
 
 csv.field_size_limit(UPLOAD_MAX)  # Python's 128 KB is less than a long document
 
 
-class Lines(tablib.Dataset):  # type: ignore[misc]
-    """A table that remembers on which line of the file each row began, and which lines were unreadable."""
+Source = bytes | str | BinaryIO
+Row = tuple[Any, ...]
+
+
+class Lines:
+    """A table that remembers on which line of the file each row began, and which lines were unreadable.
+
+    A hundred thousand rows are held as plain tuples, once, and let go while they are taken.
+    """
+
+    blank_is_missing = True  # no file of cells can tell an empty text from none
 
     def __init__(self, headers: list[str]) -> None:
-        if len(headers) > COLUMNS_MAX:
-            raise InvalidBody({"columns": [f"A file may have {COLUMNS_MAX}, this one has {len(headers):,}."]})
-        super().__init__(headers=headers)
-        self.numbers: list[int] = []
-        self.problems: list[str] = []
+        _require_width(len(headers))
+        self.headers = headers
+        self.problems: list[tuple[int, str]] = []  # each with its line
+        self._numbers = array("L")
+        self._rows: deque[Row] = deque()
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
     def __bool__(self) -> bool:
         """Also without a row there is something to tell of: why there is none."""
         return True
 
-    def add(self, number: int, row: list[Any]) -> None:
+    def add(self, number: int, row: Row) -> None:
         """Raises InvalidBody for a row too many."""
-        _require_room(len(self.numbers), number)
-        self.numbers.append(number)
-        self.append(row)
+        _require_room(len(self._rows), number)
+        self._numbers.append(number)
+        self._rows.append(row)
+
+    def first(self) -> Row | None:
+        return self._whole(self._rows[0]) if self._rows else None
+
+    def reshape(self, headers: list[str], change: Callable[[int, Row], Row]) -> None:
+        """Other columns, in place. `change` makes a row of the count of those before it and the row."""
+        for count in range(len(self._rows)):
+            self._rows.append(change(count, self._whole(self._rows.popleft())))
+        self.headers = headers
+
+    def taken(self) -> Iterator[tuple[int, Row]]:
+        """Each row with its line, once."""
+        for number in self._numbers:
+            yield number, self._whole(self._rows.popleft())
+
+    def _whole(self, row: Row) -> Row:
+        """With the columns that only later rows have brought."""
+        return row if len(row) == len(self.headers) else row + (None,) * (len(self.headers) - len(row))
 
 
-def neutralised(value: Any) -> Any:
-    """Text as a spreadsheet shows it, never computes it; one apostrophe more than it had."""
-    return f"'{value}" if isinstance(value, str) and TO_NEUTRALISE.match(value) else value
+def opened(source: Source) -> IO[str]:
+    """A file's text, to be gone through line by line. Raises InvalidBody for bytes that are no UTF-8.
 
-
-def restored(value: str) -> str:
-    return value[1:] if NEUTRALISED.match(value) else value
-
-
-def text_of(data: bytes | str) -> str:
-    """Raises InvalidBody for bytes that are no UTF-8."""
-    try:
-        text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1 if isinstance(data, bytes) else 1
-        raise InvalidBody({f"line {line}": ["This is not UTF-8 text."]}) from error
-    return text.removeprefix("\ufeff")
+    Decoded while it is read: as a whole it may take four times what its bytes do.
+    """
+    if isinstance(source, str):
+        return io.StringIO(source.removeprefix("\ufeff"), newline="")
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    for number, line in enumerate(file, 1):
+        try:
+            line.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidBody({f"line {number}": ["This is not UTF-8 text."]}) from error
+    file.seek(0)
+    return io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
 
 
 class CSV(base_formats.CSV):  # type: ignore[misc]
-    def create_dataset(self, in_stream: bytes | str, **_: Any) -> Lines:
-        reader = csv.reader(io.StringIO(text_of(in_stream), newline=""), strict=True)
+    delimiter = ","
+
+    def create_dataset(self, in_stream: Source, **_: Any) -> Lines:
+        return self._table(opened(in_stream))
+
+    def _table(self, text: IO[str]) -> Lines:
+        reader = csv.reader(text, delimiter=self.delimiter, strict=True)
         try:
-            headers = [name.strip() for name in next(reader, [])]
-            lines = Lines(headers)
+            lines = Lines([name.strip() for name in next(reader, [])])
             before = reader.line_num
             for row in reader:
                 number, before = before + 1, reader.line_num
-                if not any(row):
-                    continue
-                if len(row) != len(headers):
-                    lines.problems.append(
-                        f"line {number}: it has {len(row)} columns, the first line has {len(headers)}"
-                    )
-                    continue
-                lines.add(number, [restored(cell) for cell in row])
+                _add(lines, number, row)
         except csv.Error as error:
             raise InvalidBody({f"line {reader.line_num}": [f"This is not CSV: {error}."]}) from error
         return lines
@@ -93,6 +116,30 @@ class CSV(base_formats.CSV):  # type: ignore[misc]
         writer.writerow(dataset.headers)
         writer.writerows([[neutralised(cell) for cell in row] for row in dataset])
         return out.getvalue()
+
+
+class PastedTable(CSV):
+    """What a spreadsheet puts on the clipboard has tabs between its cells; other tables have commas."""
+
+    def create_dataset(self, in_stream: Source, **_: Any) -> Lines:
+        text = opened(in_stream)
+        if "\t" in text.readline():
+            self.delimiter = "\t"
+        text.seek(0)
+        return self._table(text)
+
+
+def _add(lines: Lines, number: int, row: Sequence[str]) -> None:
+    """A row of texts; an empty one is passed over, one of another length is a problem."""
+    if not any(row):
+        return
+    if len(row) == len(lines.headers):
+        lines.add(number, tuple(map(restored, row)))
+        return
+    columns = f"{len(row)} column{'' if len(row) == 1 else 's'}"
+    lines.problems.append(
+        (number, f"line {number}: it has {columns}, the first line has {len(lines.headers)}")
+    )
 
 
 class JSONLines(base_formats.Format):  # type: ignore[misc]
@@ -122,26 +169,25 @@ class JSONLines(base_formats.Format):  # type: ignore[misc]
     def can_export(self) -> bool:
         return True
 
-    def create_dataset(self, in_stream: bytes | str, **_: Any) -> Lines:
-        problems: list[str] = []
-        objects: list[tuple[int, dict[str, Any]]] = []
-        for number, line in enumerate(text_of(in_stream).split("\n"), 1):
+    def create_dataset(self, in_stream: Source, **_: Any) -> Lines:
+        lines, names = Lines([]), dict[str, None]()
+        lines.blank_is_missing = False
+        for number, line in enumerate(opened(in_stream), 1):
             if not line.strip():
                 continue
             try:
                 value = json.loads(line, parse_constant=_no_constant)
             except (ValueError, RecursionError) as error:
-                problems.append(f"line {number}: this is not JSON ({error})")
+                lines.problems.append((number, f"line {number}: this is not JSON ({error})"))
                 continue
-            if isinstance(value, dict):
-                _require_room(len(objects), number)
-                objects.append((number, value))
-            else:
-                problems.append(f"line {number}: this is not a JSON object")
-        lines = Lines(list(dict.fromkeys(name for _number, value in objects for name in value)))
-        lines.problems = problems
-        for number, value in objects:
-            lines.add(number, [value.get(name) for name in lines.headers])
+            if not isinstance(value, dict):
+                lines.problems.append((number, f"line {number}: this is not a JSON object"))
+                continue
+            names.update(dict.fromkeys(value))
+            if len(names) <= COLUMNS_MAX:  # of a file that is refused anyway no wide rows are kept
+                lines.add(number, tuple(map(value.get, names)))
+        _require_width(len(names))
+        lines.headers = list(names)
         return lines
 
     def export_data(self, dataset: tablib.Dataset, **_: Any) -> str:
@@ -151,20 +197,31 @@ class JSONLines(base_formats.Format):  # type: ignore[misc]
 
 class XLSX(base_formats.XLSX):  # type: ignore[misc]
     def can_import(self) -> bool:
-        return False
+        return True
+
+    def create_dataset(self, in_stream: bytes | BinaryIO, **_: Any) -> Lines:
+        rows = spreadsheets.read(in_stream)
+        names = next(rows, (1, list[str]()))[1]
+        while names and not names[-1].strip():  # a sheet may have formats right of its last column
+            names.pop()
+        lines = Lines([name.strip() for name in names])
+        for line, cells in rows:
+            row = [*cells, *[""] * (len(names) - len(cells))]
+            while len(row) > len(names) and not row[-1]:
+                row.pop()
+            _add(lines, line, row)
+        return lines
 
     def export_data(self, dataset: tablib.Dataset, **_: Any) -> bytes:
-        book = Workbook(write_only=True)
-        sheet = book.create_sheet("inputs")
-        sheet.append(dataset.headers)
-        for row in dataset:
-            sheet.append([_printable(neutralised(cell)) for cell in row])
-        out = io.BytesIO()
-        book.save(out)
-        return out.getvalue()
+        return spreadsheets.written("inputs", dataset.headers, dataset)
 
 
 FORMATS = [CSV, JSONLines, XLSX]
+
+
+def _require_width(columns: int) -> None:
+    if columns > COLUMNS_MAX:
+        raise InvalidBody({"columns": [f"A file may have {COLUMNS_MAX}, this one has {columns:,}."]})
 
 
 def _require_room(rows: int, number: int) -> None:
@@ -180,13 +237,3 @@ def _with_object(row: dict[str, Any]) -> dict[str, Any]:
     if isinstance(row.get("metadata"), str):
         row["metadata"] = json.loads(row["metadata"])
     return row
-
-
-def _printable(cell: Any) -> Any:
-    if not isinstance(cell, str):
-        return cell
-    text = ILLEGAL_CHARACTERS_RE.sub(" ", cell)
-    if len(text) <= CELL_MAX:
-        return text
-    mark = f"… (cut, {len(text):,} characters)"
-    return text[: CELL_MAX - len(mark)] + mark

@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from unfold.contrib.import_export.forms import ImportForm
 
 from evalsuite.orgs.models import User
-from experiments.datasets.formats import UPLOAD_MAX
+from evalsuite.uploads import UPLOAD_MAX
 from experiments.datasets.uploads import read_ticket
 from experiments.models import Experiment, ExperimentInput
 

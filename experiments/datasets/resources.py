@@ -12,8 +12,10 @@ from evalsuite.errors import EvalsuiteError
 from evalsuite.orgs.models import User
 from experiments.datasets.checking import COLUMNS, Checked
 from experiments.datasets.formats import Lines
+from experiments.datasets.tables import as_text
 from experiments.models import Experiment, ExperimentInput
 from experiments.services import authoring
+from experiments.services.authoring import NewInput
 
 PROBLEMS_TOLD = 200
 ROWS_SHOWN = 20  # of a preview
@@ -76,17 +78,17 @@ class InputResource(resources.ModelResource):  # type: ignore[misc]
             result.rows = [_shown(row) for row in checked.rows[:ROWS_SHOWN]]
             return result
         try:
-            authoring.add_inputs(experiment=self.experiment, author=self.author, rows=checked.rows)
+            authoring.add_new_inputs(experiment=self.experiment, author=self.author, rows=checked.rows)
         except EvalsuiteError as error:  # another request has taken a key meanwhile
             result.append_base_error(Fault(_with_keys(error)))
         return result
 
 
-def _shown(row: dict[str, Any]) -> RowResult:
+def _shown(row: NewInput) -> RowResult:
     shown = RowResult()
     shown.import_type = RowResult.IMPORT_TYPE_NEW
-    metadata = json.dumps(row["metadata"], ensure_ascii=False) if row["metadata"] else ""
-    cells = [row["key"], row["content"], row["expected"] or "", metadata]
+    metadata = json.loads(row.metadata)
+    cells = [row.key, row.content, row.expected or "", as_text(metadata) if metadata else ""]
     shown.diff = [cell if len(cell) <= CELL_SHOWN else f"{cell[:CELL_SHOWN]}…" for cell in cells]
     return shown
 

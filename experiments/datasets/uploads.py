@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from django.core import signing
 from import_export.tmp_storages import TempFolderStorage
@@ -19,15 +20,24 @@ class KeptUpload(TempFolderStorage):  # type: ignore[misc]
     """In the folder for temporary files, readable by this account of the system alone."""
 
     def save(self, data: bytes) -> None:
+        self.keep([data])
+
+    def keep(self, pieces: Iterable[bytes]) -> None:
         _remove_old()
         handle, path = tempfile.mkstemp(prefix=PREFIX)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(pieces)
         self.name = Path(path).name
+
+    def open(self) -> BinaryIO:
+        return Path(self.get_full_path()).open("rb")
 
     def read(self) -> bytes:
         """As bytes: the formats tell of a bad encoding, and line ends inside a cell stay as they are."""
         return Path(self.get_full_path()).read_bytes()
+
+    def exists(self) -> bool:
+        return Path(self.get_full_path()).is_file()
 
     def remove(self) -> None:
         Path(self.get_full_path()).unlink(missing_ok=True)

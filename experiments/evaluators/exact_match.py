@@ -9,10 +9,12 @@ class ExactMatch(Evaluator):
 
     kind = "exact_match"
     title = "Exact match"
-    config_schema = {"type": "object", "properties": NORMALISATION, "additionalProperties": False}
+    description = "1 where the answer is the expected one, but for differences that are ignored, else 0."
+    config_schema = {"type": "object", "properties": {**NORMALISATION}, "additionalProperties": False}
 
     def evaluate(self, sample: Sample) -> Verdict:
         if sample.expected is None:
             return Verdict(None, "The input has no expected answer.")
-        same = normalised(sample.output, self.config) == normalised(sample.expected, self.config)
-        return Verdict(1.0 if same else 0.0)
+        return Verdict.passed(
+            normalised(sample.output, self.config) == normalised(sample.expected, self.config)
+        )

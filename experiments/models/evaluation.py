@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Self
+from uuid import UUID
+
+from django.apps import apps
 from django.conf import settings
+from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import Count, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 
 from evalsuite.models import Row
-from evalsuite.orgs.models import Org
+from evalsuite.orgs.models import Org, User
 from evalsuite.orgs.querysets import OrgScopedQuerySet
 from experiments.models.experiment import Experiment
 from experiments.models.runs import ExperimentRun
+from experiments.models.tally import Tally
+
+METRIC_KEY = RegexValidator(r"^[a-z0-9_.-]{1,64}\Z", "Small letters, digits, and . _ - only.")
+
+
+class MetricQuerySet(OrgScopedQuerySet["EvalMetricDefinition"]):
+    def with_uses(self) -> Self:
+        """Annotate `score_count` and `evaluator_count` (ints); by subqueries, which use their indexes."""
+        return self.annotate(score_count=_uses("EvalScore"), evaluator_count=_uses("Evaluator"))
+
+
+def _uses(model: str) -> Coalesce:
+    rows = apps.get_model("experiments", model)._default_manager.filter(metric=OuterRef("pk")).order_by()
+    counted = rows.values("metric").annotate(n=Count("pk")).values("n")
+    return Coalesce(Subquery(counted, output_field=models.IntegerField()), 0)
 
 
 class EvalMetricDefinition(Row):
@@ -31,8 +54,11 @@ class EvalMetricDefinition(Row):
     maximum = models.FloatField(null=True, blank=True)
     step = models.FloatField(null=True, blank=True)
     direction = models.CharField(max_length=8, choices=Direction.choices, default=Direction.HIGHER)
+    labels = models.JSONField(
+        default=dict, blank=True, help_text='Words for values, such as {"1": "useless", "5": "perfect"}.'
+    )
 
-    objects = OrgScopedQuerySet["EvalMetricDefinition"].as_manager()
+    objects = MetricQuerySet.as_manager()
 
     class Meta:
         ordering = ["key"]
@@ -41,6 +67,59 @@ class EvalMetricDefinition(Row):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def scale_words(self) -> str:
+        """What binds, for people: "1 to 5 in steps of 0.5"."""
+        low, high = self.minimum, self.maximum
+        if low is not None and high is not None:
+            words = f"{low:.15g} to {high:.15g}"
+        elif low is not None:
+            words = f"from {low:.15g}"
+        else:
+            words = "any number" if high is None else f"up to {high:.15g}"
+        return f"{words} in steps of {self.step:.15g}" if self.step else words
+
+    def label_of(self, value: float) -> str:
+        """The word for this value, empty where it has none."""
+        return next((str(word) for key, word in self.labels.items() if float(key) == value), "")
+
+
+class ThumbQuerySet(OrgScopedQuerySet["Thumb"]):
+    org_path = "run__experiment__org"
+
+    def attach(self, runs: Iterable[ExperimentRun], viewer: User) -> None:
+        """Give each run its `tally`. One query, and none where nobody has given a thumb."""
+        runs = list(runs)
+        rated = [run.pk for run in runs if run.thumbs_up is not None]
+        given: dict[UUID, dict[UUID, bool]] = defaultdict(dict)
+        if rated:
+            for run_id, rater_id, up in self.filter(run__in=rated).values_list("run_id", "rater_id", "up"):
+                given[run_id][rater_id] = up
+        for run in runs:
+            thumbs = given.get(run.pk, {})
+            ups = sum(thumbs.values())
+            run.tally = Tally(ups, len(thumbs) - ups, thumbs.get(viewer.pk))
+
+
+class Thumb(Row):
+    """What one person thinks of an answer, and since when (`created_at`).
+
+    A run's own `thumbs_up` is the one that was set last, so it is null where there is none.
+    """
+
+    run = models.ForeignKey(ExperimentRun, on_delete=models.CASCADE, related_name="thumbs")
+    rater = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    up = models.BooleanField()
+
+    objects = ThumbQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["run", "rater"], name="one_thumb_per_rater")]
+
+    def __str__(self) -> str:
+        return "up" if self.up else "down"
 
 
 class EvaluatorQuerySet(OrgScopedQuerySet["Evaluator"]):
@@ -56,6 +135,12 @@ class Evaluator(Row):
     name = models.CharField(max_length=128)
     config = models.JSONField(default=dict, blank=True)
     enabled = models.BooleanField(default=True)
+    permits_due_at = models.DateTimeField(
+        null=True, editable=False, help_text="When the sweeper invites workers to its queue again."
+    )
+    waits_for = models.TextField(
+        blank=True, default="", editable=False, help_text="Why its queue stands still, for people."
+    )
 
     objects = EvaluatorQuerySet.as_manager()
 
@@ -106,3 +191,8 @@ class EvalScore(Row):
 
     def __str__(self) -> str:
         return f"{self.metric_id}: {self.value}"
+
+    @property
+    def label(self) -> str:
+        """The metric's word for the value, empty where it has none. Reads the metric."""
+        return self.metric.label_of(self.value)

@@ -43,6 +43,14 @@ class Experiment(Row):
     description = models.TextField(blank=True, default="")
     type = models.CharField(max_length=64, default="prompt_eval")
     metadata = models.JSONField(default=dict, blank=True)
+    baseline = models.ForeignKey(
+        "experiments.Batch",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="The batch that new ones are compared with.",
+    )
     updated_at = models.DateTimeField(auto_now=True)
 
     objects = ExperimentQuerySet.as_manager()

@@ -5,16 +5,20 @@ The rows are the truth about a batch; messages to workers are only hints to look
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
+from django.apps import apps
 from django.conf import settings
 from django.db import models
 from django.db.models import Count, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 from evalsuite.models import Row
+from evalsuite.orgs.models import Org
 from evalsuite.orgs.querysets import OrgScopedQuerySet
 from experiments.models.experiment import Experiment, ExperimentInput, ExperimentVariant
+from experiments.models.tally import Tally
 from llm_routing.models import RegisteredModel
 
 
@@ -24,14 +28,24 @@ class BatchQuerySet(OrgScopedQuerySet["Batch"]):
     def with_progress(self) -> Self:
         """Annotate the number of cells in each state, as `queued`, `running`, ... (ints).
 
-        By subqueries, so that a page of batches counts the cells of its own batches only.
+        And that of the queued evaluations, as `evaluations_pending`, `_done` and `_missing`. By subqueries,
+        so that a page of batches counts what is in its own batches only.
         """
-        return self.annotate(**{state.value: _cells_in(state) for state in ExperimentRun.State})
+        cells = {state.value: _count_in("ExperimentRun", [state]) for state in ExperimentRun.State}
+        evaluations = {name: _count_in("Evaluation", states) for name, states in EVALUATIONS.items()}
+        return self.annotate(**cells, **evaluations)
 
 
-def _cells_in(state: ExperimentRun.State) -> Coalesce:
-    cells = ExperimentRun.objects.filter(batch=OuterRef("pk"), state=state).order_by()
-    counted = cells.values("batch").annotate(n=Count("pk")).values("n")
+EVALUATIONS = {
+    "evaluations_pending": ["queued", "running"],
+    "evaluations_done": ["done"],
+    "evaluations_missing": ["missing"],
+}
+
+
+def _count_in(model: str, states: Sequence[str]) -> Coalesce:
+    rows = apps.get_model("experiments", model)._default_manager.filter(batch=OuterRef("pk"))
+    counted = rows.filter(state__in=states).order_by().values("batch").annotate(n=Count("pk")).values("n")
     return Coalesce(Subquery(counted, output_field=models.IntegerField()), 0)
 
 
@@ -44,6 +58,13 @@ class Batch(Row):
         FINISHED = "finished"
         CANCELLED = "cancelled"
 
+    class PausedReason(models.TextChoices):
+        """Why a batch stands still; empty while it does not."""
+
+        PERSON = "person"  # somebody pressed Pause
+        QUOTA = "quota"  # a limit of the org; it goes on by itself when there is room
+        BUDGET = "budget"  # its own token budget is used up
+
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="batches")
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
@@ -51,6 +72,20 @@ class Batch(Row):
     state = models.CharField(max_length=16, choices=State.choices, default=State.RUNNING)
     parallel = models.PositiveIntegerField(default=16, help_text="Most cells in the air at once.")
     repeats = models.PositiveIntegerField(default=1)
+    at_most_once = models.BooleanField(
+        default=False, help_text="A call that may have reached the model is never made again by itself."
+    )
+    use_cache = models.BooleanField(default=False, help_text="Equal earlier answers are taken over.")
+    token_budget = models.PositiveBigIntegerField(
+        null=True, help_text="The batch pauses when its calls have used so many tokens."
+    )
+    tokens = models.PositiveBigIntegerField(default=0, help_text="Used by its recorded calls so far.")
+    paused_reason = models.CharField(max_length=16, choices=PausedReason.choices, blank=True)
+    paused_note = models.TextField(blank=True, default="", help_text="The reason in words, for people.")
+    resume_at = models.DateTimeField(null=True, help_text="When the sweeper lets a paused batch go on.")
+    traceparent = models.CharField(
+        max_length=55, blank=True, default="", editable=False, help_text="Where the trace of Run is found."
+    )
     total = models.PositiveIntegerField()
     permits_due_at = models.DateTimeField(
         null=True, help_text="When the sweeper hands out permits again, unless a worker was here."
@@ -67,6 +102,11 @@ class Batch(Row):
             models.Index(fields=["experiment", "-id"]),
             models.Index(fields=["state"], condition=Q(state="running"), name="open_batches"),
         ]
+
+    @property
+    def waits_for_a_person(self) -> bool:
+        """It stands still, and does not go on by itself."""
+        return self.state == self.State.PAUSED and self.paused_reason != self.PausedReason.QUOTA
 
     def __str__(self) -> str:
         return f"batch of {self.created_at:%Y-%m-%d %H:%M}"
@@ -95,8 +135,9 @@ class ExperimentRun(Row):
 
     CLOSED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
-    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="runs")
-    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="runs")
+    # Without indexes of their own: those below begin with them, and each one is written with every change.
+    experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="runs", db_index=False)
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="runs", db_index=False)
     variant = models.ForeignKey(ExperimentVariant, on_delete=models.RESTRICT, related_name="runs")
     input = models.ForeignKey(ExperimentInput, on_delete=models.RESTRICT, related_name="runs")
     repeat = models.PositiveIntegerField(default=1)
@@ -117,6 +158,23 @@ class ExperimentRun(Row):
     top_p = models.FloatField()
     max_tokens = models.PositiveIntegerField(null=True)
     parameters = models.JSONField(default=dict)
+    load_key = models.CharField(
+        max_length=64, blank=True, help_text="Load-time options: cells that differ in it reload the model."
+    )
+    request_hash = models.CharField(
+        max_length=64, blank=True, help_text="Of all that decides the answer; empty where chance does."
+    )
+    cached_from = models.ForeignKey(
+        "self",
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
+        help_text="Whose answer this is.",
+    )
+    cached_latency_ms = models.PositiveIntegerField(
+        null=True, help_text="How long the original took; a cached answer has no latency of its own."
+    )
     messages = models.JSONField(default=list)
     snapshot = models.JSONField(
         default=dict, help_text="Names and versions of what the messages were made of."
@@ -147,6 +205,8 @@ class ExperimentRun(Row):
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
+    tally: Tally  # of all thumbs, where `Thumb.objects.attach` has looked
+
     objects = RunQuerySet.as_manager()
 
     class Meta:
@@ -161,6 +221,12 @@ class ExperimentRun(Row):
             models.Index(
                 fields=["batch", "model", "position"], condition=Q(state="queued"), name="claimable_cells"
             ),
+            models.Index(
+                fields=["request_hash"],
+                condition=Q(state="succeeded") & ~Q(request_hash=""),
+                name="cached_answers",
+            ),
+            models.Index(fields=["cached_from"], condition=Q(cached_from__isnull=False), name="cached_cells"),
             models.Index(fields=["lease_until"], condition=Q(state="running"), name="leased_cells"),
         ]
 
@@ -170,6 +236,13 @@ class ExperimentRun(Row):
     @property
     def is_closed(self) -> bool:
         return self.state in self.CLOSED
+
+    @property
+    def is_cached(self) -> bool:
+        """An earlier answer, taken over; also where the run that it was taken from is gone."""
+        return self.cached_from_id is not None or (
+            self.cached_latency_ms is not None and self.latency_ms is None
+        )
 
 
 class RunAttempt(models.Model):
@@ -197,6 +270,24 @@ class RunAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.number}"
+
+
+class IdempotencyKey(models.Model):
+    """A caller's name for one press of Run, so that the same request sent again starts nothing new."""
+
+    org = models.ForeignKey(Org, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the route and the body.")
+    batch = models.ForeignKey(Batch, null=True, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["org", "user", "key"], name="one_request_per_key")]
+        indexes = [models.Index(fields=["created_at"])]
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class SweepTurn(models.Model):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import IntegrityError, transaction
 
 from evalsuite.audit.services import record
+from evalsuite.bulk import insert_alike
 from evalsuite.errors import Conflict, InvalidBody
+from evalsuite.ids import new_id
 from evalsuite.orgs.models import Org, User
 from experiments.evaluators.registry import KINDS
 from experiments.models import (
     Batch,
-    EvalMetricDefinition,
     Evaluator,
     Experiment,
     ExperimentInput,
@@ -22,11 +24,23 @@ from experiments.models import (
     ExperimentVariant,
 )
 from experiments.services import changes
+from experiments.services.counting import scores_changed
 from experiments.services.metric_definitions import ensure_metric
+from llm_routing import registry
 
 WRITE_AT_ONCE = 1_000  # rows
 NUMBERED_KEY = re.compile(r"case_(\d{1,9})", re.ASCII)
 KEYS_TOLD = 100  # of the inputs that one event tells of
+NO_METADATA = "{}"
+
+
+class NewInput(NamedTuple):
+    """An input that is not written yet. A hundred thousand of them are lean: `metadata` is JSON already."""
+
+    key: str
+    content: str
+    expected: str | None = None
+    metadata: str = NO_METADATA
 
 
 def create_experiment(*, org: Org, author: User, **fields: Any) -> Experiment:
@@ -54,18 +68,26 @@ def create_variant(*, experiment: Experiment, author: User, **fields: Any) -> Ex
 
 
 def add_inputs(*, experiment: Experiment, author: User, rows: Sequence[Mapping[str, Any]]) -> None:
-    """All of them or none. Each row has key, content and perhaps expected and metadata.
+    """Each row has key, content and perhaps expected and metadata. Raises as `add_new_inputs`."""
+    new = [
+        NewInput(row["key"], row["content"], row.get("expected"), json.dumps(row.get("metadata") or {}))
+        for row in rows
+    ]
+    add_new_inputs(experiment=experiment, author=author, rows=new)
+
+
+def add_new_inputs(*, experiment: Experiment, author: User, rows: Sequence[NewInput]) -> None:
+    """All of them or none.
 
     Raises InvalidBody where a key comes twice, Conflict where the experiment has one already.
     """
-    keys = [row["key"] for row in rows]
+    keys = [row.key for row in rows]
     _require_distinct(keys)
     try:
         with transaction.atomic():
             _require_new(experiment, keys)
-            ExperimentInput.objects.bulk_create(
-                [ExperimentInput(experiment=experiment, **row) for row in rows], batch_size=WRITE_AT_ONCE
-            )
+            for start in range(0, len(rows), WRITE_AT_ONCE):
+                _write_inputs(experiment, rows[start : start + WRITE_AT_ONCE])
             record(
                 "experiment.inputs.created",
                 org=experiment.org,
@@ -78,19 +100,30 @@ def add_inputs(*, experiment: Experiment, author: User, rows: Sequence[Mapping[s
         raise
 
 
+def _write_inputs(experiment: Experiment, rows: Sequence[NewInput]) -> None:
+    """Without an instance for each: a hundred thousand of them take more memory than the product itself."""
+    values = [(new_id(), *row) for row in rows]
+    insert_alike(ExperimentInput, ("id", *NewInput._fields), values, {"experiment_id": experiment.pk})
+
+
 def add_lines(*, experiment: Experiment, author: User, contents: Sequence[str]) -> None:
     """One input for each text, keyed case_1, case_2, ... on from the highest number there is."""
     if not contents:
         raise InvalidBody({"lines": ["There is no text in these lines."]})
     with transaction.atomic():
         Experiment.objects.select_for_update().get(pk=experiment.pk)  # numbers go to one writer at a time
-        keys = experiment.inputs.filter(key__startswith="case_").values_list("key", flat=True)
-        numbers = [int(match[1]) for key in keys if (match := NUMBERED_KEY.fullmatch(key))]
         rows = [
             {"key": f"case_{number}", "content": content}
-            for number, content in enumerate(contents, max(numbers, default=0) + 1)
+            for number, content in enumerate(contents, next_number(experiment))
         ]
         add_inputs(experiment=experiment, author=author, rows=rows)
+
+
+def next_number(experiment: Experiment) -> int:
+    """The N of the next case_N: one more than the highest there is."""
+    keys = experiment.inputs.filter(key__startswith="case_").values_list("key", flat=True)
+    numbers = (int(match[1]) for key in keys.iterator() if (match := NUMBERED_KEY.fullmatch(key)))
+    return max(numbers, default=0) + 1
 
 
 def _require_distinct(keys: Sequence[str]) -> None:
@@ -104,9 +137,13 @@ def _require_distinct(keys: Sequence[str]) -> None:
 
 
 def _require_new(experiment: Experiment, keys: Sequence[str]) -> None:
-    taken = sorted(experiment.inputs.filter(key__in=keys).values_list("key", flat=True))
+    taken: list[str] = []
+    if experiment.inputs.exists():
+        for start in range(0, len(keys), WRITE_AT_ONCE):  # no statement takes a hundred thousand values
+            some = keys[start : start + WRITE_AT_ONCE]
+            taken += experiment.inputs.filter(key__in=some).values_list("key", flat=True)
     if taken:
-        raise Conflict("The experiment has inputs with these keys already.", keys=taken)
+        raise Conflict("The experiment has inputs with these keys already.", keys=sorted(taken))
 
 
 def delete_run(run: ExperimentRun, *, actor: User) -> None:
@@ -117,21 +154,18 @@ def delete_run(run: ExperimentRun, *, actor: User) -> None:
             raise Conflict("The batch of this run is under way.", batchId=str(batch.pk))
         facts = changes.told(run, ["experiment", "batch", "variant", "input", "state"])
         changes.delete(run, org=run.experiment.org, actor=actor, facts=facts)
-
-
-def create_metric(*, org: Org, author: User, **fields: Any) -> EvalMetricDefinition:
-    """The name defaults to the key. Raises Conflict where the org has a metric of that key."""
-    metric = EvalMetricDefinition(org=org, **{"name": fields["key"], **fields})
-    changes.create(metric, org=org, actor=author, facts=changes.told(metric, list(fields)))
-    return metric
+        scores_changed(run.experiment_id)
 
 
 def create_evaluator(
     *, experiment: Experiment, author: User, kind: str, metric_key: str, **fields: Any
 ) -> Evaluator:
-    """A metric that does not exist yet is created. Raises InvalidBody for settings the kind refuses."""
+    """A metric that does not exist yet is created.
+
+    Raises InvalidBody for settings the kind refuses, ModelNotFound for a model that the org may not call.
+    """
     fields = {"name": KINDS[kind].title, "config": {}, **fields}
-    KINDS[kind].validate(fields["config"])
+    _require_usable(experiment.org, kind, fields["config"])
     with transaction.atomic():
         metric = ensure_metric(experiment.org, metric_key, actor=author)
         evaluator = Evaluator(experiment=experiment, metric=metric, kind=kind, **fields)
@@ -140,13 +174,19 @@ def create_evaluator(
     return evaluator
 
 
+def _require_usable(org: Org, kind: str, config: Mapping[str, Any]) -> None:
+    KINDS[kind].validate(config)
+    if config.get("modelName"):
+        registry.resolve(org, config.get("modelProvider"), config["modelName"])
+
+
 def update_evaluator(
     evaluator: Evaluator, *, actor: User, metric_key: str | None = None, **fields: Any
 ) -> None:
-    """Its kind stays. Raises InvalidBody for settings that the kind refuses."""
-    if "config" in fields:
-        KINDS[evaluator.kind].validate(fields["config"])
+    """Its kind stays. Raises as `create_evaluator`."""
     org = evaluator.experiment.org
+    if "config" in fields:
+        _require_usable(org, evaluator.kind, fields["config"])
     with transaction.atomic():
         if metric_key is not None:
             fields["metric"] = ensure_metric(org, metric_key, actor=actor)

@@ -3,158 +3,154 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
-from uuid import UUID
+from collections.abc import Sequence
+from typing import Unpack
 
-from django.conf import settings
-from django.db import models, transaction
+from django.db import IntegrityError, transaction
 
+from evalsuite import context
 from evalsuite.audit.services import record
+from evalsuite.bulk import insert_alike
 from evalsuite.clock import in_seconds
-from evalsuite.errors import InvalidBody, NotFound
+from evalsuite.ids import new_id
 from evalsuite.orgs.models import User
-from experiments.models import Batch, Experiment, ExperimentInput, ExperimentRun, ExperimentVariant
+from experiments.models import Batch, Experiment, ExperimentRun
 from experiments.services import permits
-from experiments.services.prompting import fill
-from llm_routing import resolution
+from experiments.services.drafting import Cell, Wanted, draft
+from experiments.services.execution import stopping
+from experiments.services.idempotency import Once
 
 DEFAULT_PARALLEL = 16
-WRITE_AT_ONCE = 1_000  # rows
-M = TypeVar("M", bound=models.Model)
+FIRST_LOOK_S, LONGEST_LOOK_S = 0.005, 0.05
+COLUMNS = (
+    "id",
+    "variant_id",
+    "input_id",
+    "repeat",
+    "position",
+    "model_id",
+    "model_provider",
+    "model_name",
+    "model_digest",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "parameters",
+    "load_key",
+    "request_hash",
+    "cached_from_id",
+    "cached_latency_ms",
+    "messages",
+    "snapshot",
+)
 
 
 def start_batch(
-    *,
-    experiment: Experiment,
-    author: User | None,
-    input_ids: Sequence[UUID] | None = None,
-    variant_ids: Sequence[UUID] | None = None,
-    repeats: int = 1,
-    parallel: int | None = None,
+    *, experiment: Experiment, author: User | None, once: Once | None = None, **wanted: Unpack[Wanted]
 ) -> Batch:
-    """Plan one cell for each input, variant and repeat; None means all of them.
+    """Plan one cell for each input, variant and repeat that is wanted, and invite workers.
 
-    Raises InvalidBody where there is nothing to run or too much, NotFound for an id that is not
-    the experiment's, ModelNotFound for a variant whose model is not to be had. Nothing is written then.
+    With `once`, a request that started a batch before gets that batch, and nothing is started again.
+    Raises as `drafting.draft` does, and KeyReused; nothing is written then.
     """
-    with transaction.atomic():
-        inputs = _chosen(experiment.inputs.order_by("id"), input_ids, "input")
-        variants = _chosen(
-            experiment.variants.select_related("chat_profile").order_by("id"), variant_ids, "variant"
-        )
-        total = len(inputs) * len(variants) * repeats
-        _require_runnable(inputs, variants, total)
-        batch = Batch.objects.create(
-            experiment=experiment,
-            author=author,
-            parallel=parallel or DEFAULT_PARALLEL,
-            repeats=repeats,
-            total=total,
-            permits_due_at=in_seconds(permits.GRACE_S),
-        )
-        cells = _plan(batch, inputs, variants)
-        ExperimentRun.objects.bulk_create(cells, batch_size=WRITE_AT_ONCE)
-        record(
-            "experiment.run.started", org=experiment.org, actor=author, subject=batch, after={"cells": total}
-        )
-    transaction.on_commit(lambda: permits.hand_out(batch.pk, parallel=min(batch.parallel, total)))
+    if once and (before := once.started()):
+        return before
+    try:
+        return _start(experiment, author, once, wanted)
+    except IntegrityError:
+        if once and (before := once.started()):  # the same request, faster by a moment
+            return before
+        raise
+
+
+@transaction.atomic
+def _start(experiment: Experiment, author: User | None, once: Once | None, wanted: Wanted) -> Batch:
+    batch = Batch(
+        experiment=experiment,
+        author=author,
+        parallel=wanted.get("parallel") or DEFAULT_PARALLEL,
+        repeats=wanted.get("repeats", 1),
+        at_most_once=wanted.get("at_most_once", False),
+        use_cache=wanted.get("use_cache", False),
+        token_budget=wanted.get("token_budget"),
+        traceparent=context.current.get().traceparent,
+        permits_due_at=in_seconds(permits.GRACE_S),
+    )
+    if once:
+        once.claim(batch.pk)
+    if wanted.get("fill_gaps"):
+        # Two people who fill the same gaps at once fill them once.
+        Experiment.objects.select_for_update().get(pk=experiment.pk)
+    cells = draft(experiment, **wanted)
+    batch.total = len(cells)
+    batch.save(force_insert=True)
+    _write(batch, cells)
+    record(
+        "experiment.run.started",
+        org=experiment.org,
+        actor=author,
+        subject=batch,
+        after={"cells": batch.total, **_told(wanted, cells)},
+    )
+    transaction.on_commit(lambda: permits.hand_out(batch.pk, parallel=min(batch.parallel, batch.total)))
     return batch
 
 
-def _chosen(rows: models.QuerySet[M], ids: Sequence[UUID] | None, kind: str) -> list[M]:
-    if ids is None:
-        return list(rows)
-    if not ids:
-        raise InvalidBody({f"{kind}Ids": ["This list may not be empty. Leave it out to run all."]})
-    found = list(rows.filter(pk__in=ids))
-    missing = set(ids) - {row.pk for row in found}
-    if missing:
-        raise NotFound(kind, ids=sorted(map(str, missing)))
-    return found
-
-
-def _require_runnable(inputs: list[Any], variants: list[Any], total: int) -> None:
-    problems = {}
-    if not inputs:
-        problems["inputs"] = ["The experiment has no inputs yet."]
-    if not variants:
-        problems["variants"] = ["The experiment has no variants yet."]
-    if total > settings.RUN_CELLS_MAX:
-        problems["body"] = [f"This would be {total:,} cells; one run may have {settings.RUN_CELLS_MAX:,}."]
-    if problems:
-        raise InvalidBody(problems)
-
-
-def _plan(
-    batch: Batch, inputs: list[ExperimentInput], variants: list[ExperimentVariant]
-) -> list[ExperimentRun]:
-    """The cells in the order of work: one model and context after the other, since switching reloads."""
-    cells = [cell for variant in variants for cell in _cells_of(batch, variant, inputs)]
-    order = {row.pk: number for number, row in enumerate(inputs)}
-    cells.sort(
-        key=lambda cell: (
-            str(cell.model_id),
-            cell.parameters["num_ctx"],
+def _write(batch: Batch, cells: Sequence[Cell]) -> None:
+    rows = [
+        (
+            new_id(),
+            cell.setup.variant.pk,
+            cell.input.pk,
             cell.repeat,
-            order[cell.input_id],
+            position,
+            cell.setup.model.pk,
+            cell.setup.model.provider.slug,
+            cell.setup.model.name,
+            cell.setup.model.digest,
+            cell.setup.settings.parameters.temperature,
+            cell.setup.settings.parameters.top_p,
+            cell.setup.settings.parameters.max_tokens,
+            cell.setup.parameters,
+            cell.setup.load_key,
+            cell.request_hash,
+            cell.cached_from,
+            cell.cached_latency_ms,
+            cell.messages,
+            cell.snapshot,
         )
-    )
-    for position, cell in enumerate(cells):
-        cell.position = position
-    return cells
+        for position, cell in enumerate(cells)
+    ]
+    shared = {"experiment_id": batch.experiment_id, "batch_id": batch.pk}
+    insert_alike(ExperimentRun, COLUMNS, rows, shared)
 
 
-def _cells_of(
-    batch: Batch, variant: ExperimentVariant, inputs: list[ExperimentInput]
-) -> Iterator[ExperimentRun]:
-    profile = variant.chat_profile
-    chosen = resolution.resolve(
-        batch.experiment.org,
-        profile=profile,
-        explicit=variant.config,
-        system_prompt=variant.system_prompt,
-    )
-    template = variant.config.get("promptTemplate") or "{{ input }}"
-    parameters = resolution.parameters_to_json(chosen.parameters)
-    origin = {
-        "variant": variant.name,
-        "promptTemplate": template,
-        "chatProfile": profile and {"id": str(profile.pk), "name": profile.name, "version": profile.version},
+def _told(wanted: Wanted, cells: Sequence[Cell]) -> dict[str, object]:
+    """What the audit trail keeps of the wishes beyond the usual."""
+    facts: dict[str, object] = {
+        "fillGaps": wanted.get("fill_gaps"),
+        "atMostOnce": wanted.get("at_most_once"),
+        "tokenBudget": wanted.get("token_budget"),
     }
-    for row in inputs:
-        where = f"Variant {variant.name}, input {row.key}: "
-        prompt = fill(template, content=row.content, metadata=row.metadata, where=where)
-        messages = [{"role": message.role, "content": message.content} for message in chosen.messages(prompt)]
-        for repeat in range(1, batch.repeats + 1):
-            yield ExperimentRun(
-                experiment_id=batch.experiment_id,
-                batch=batch,
-                variant=variant,
-                input=row,
-                repeat=repeat,
-                model=chosen.model,
-                model_provider=chosen.model.provider.slug,
-                model_name=chosen.model.name,
-                model_digest=chosen.model.digest,
-                temperature=chosen.parameters.temperature,
-                top_p=chosen.parameters.top_p,
-                max_tokens=chosen.parameters.max_tokens,
-                parameters=parameters,
-                messages=messages,
-                snapshot={**origin, "inputKey": row.key, "content": row.content, "expected": row.expected},
-            )
+    if wanted.get("use_cache"):
+        facts["cachedCells"] = sum(cell.cached_from is not None for cell in cells)
+    return {name: value for name, value in facts.items() if value}
 
 
 def wait_until_finished(batch: Batch, *, timeout_s: float) -> bool:
-    """Watch the database until the batch has ended. False where it goes on after `timeout_s`."""
+    """Watch the database until the batch has ended.
+
+    False where it goes on after `timeout_s`, waits for a person, or where this process must end.
+    """
     deadline = time.monotonic() + timeout_s
-    pause = 0.02
+    pause = FIRST_LOOK_S
     while True:
-        batch.refresh_from_db(fields=["state", "finished_at"])
+        found = Batch.objects.filter(pk=batch.pk).values_list("state", "paused_reason", "finished_at").first()
+        if found is None:
+            return False  # deleted in the meantime
+        batch.state, batch.paused_reason, batch.finished_at = found
         if batch.finished_at is not None:
             return True
-        if time.monotonic() >= deadline:
+        if batch.waits_for_a_person or time.monotonic() >= deadline or stopping.event.wait(pause):
             return False
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.25)
+        pause = min(pause * 1.5, LONGEST_LOOK_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,38 +11,47 @@ from uuid import UUID
 from django.db.models import Avg, Count, F, Q, QuerySet, Sum, Window
 from django.db.models.functions import RowNumber
 
+from experiments import statistics
 from experiments.models import (
     Batch,
     EvalMetricDefinition,
-    EvalScore,
     Experiment,
     ExperimentRun,
     ExperimentVariant,
+    Thumb,
 )
+from experiments.services import figures
+from experiments.services.figures import COMPARABLE, SUCCEEDED, Measure, Summed, Which
+from experiments.statistics import Interval
 
-SUCCEEDED = Q(state=ExperimentRun.State.SUCCEEDED)
-# A cold start waited for the weights: its latency compares with nothing.
-COMPARABLE = SUCCEEDED & Q(cold_start=False, latency_ms__isnull=False)
+CACHED = SUCCEEDED & (Q(cached_from__isnull=False) | Q(cached_latency_ms__isnull=False, latency_ms=None))
+UNKNOWN = Interval(None, None, "none")
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbs:
+    """`up` and `down` count thumbs, of which a cell may have several.
+
+    `rate` is the share of thumbs up: of a cell, averaged over the cells of an input, then over inputs.
+    None: nobody gave one.
+    """
+
     up: int
     down: int
+    rate: float | None = None
+    interval: Interval = UNKNOWN
 
-    @property
-    def rate(self) -> float | None:
-        """Thumbs up among all that were given, 0..1. None: nobody gave one."""
-        given = self.up + self.down
-        return self.up / given if given else None
+
+NO_THUMBS = Thumbs(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds, over the `n` answers that are no cold starts. None where n is 0."""
+    """Milliseconds, over the `n` answers that are neither cold starts nor cached. None where n is 0."""
 
     n: int
     cold_starts: int
+    cached: int
     mean: float | None
     p50: float | None
     p95: float | None
@@ -60,12 +69,18 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class MetricResult:
-    """`n` scores; `missing` answers have none. The mean is over the scores there are."""
+    """`n` scores in `cells` answers to `inputs` inputs; `missing` answers have none.
+
+    The mean is that of the inputs, each the mean of its cells, each the mean of its raters.
+    """
 
     metric: EvalMetricDefinition
     n: int
     missing: int
     mean: float | None
+    cells: int = 0
+    inputs: int = 0
+    interval: Interval = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,33 +95,46 @@ class VariantResult:
 
 def results_of(experiment: Experiment, *, batch: Batch | None = None) -> list[VariantResult]:
     """One result for each variant, also for one that never ran; of one batch alone where asked for."""
-    runs = ExperimentRun.objects.filter(experiment=experiment)
-    if batch is not None:
-        runs = runs.filter(batch=batch)
+    which = _cells_of(experiment, batch)
+    runs = ExperimentRun.objects.filter(which(""))
     rows: QuerySet[Any, Any] = runs.order_by().values("variant").annotate(**_sums())
     sums = {row["variant"]: row for row in rows}
     counts = {variant: row["latency_n"] for variant, row in sums.items() if row["latency_n"]}
     ranked = _latencies_by_rank(runs, counts)
-    scores = _scores(runs)
+    scores = figures.sums(figures.scores(which, part=_part), "part", "metric_id")
+    thumbs = _thumbs(which)
     metrics = EvalMetricDefinition.objects.filter(
         Q(evaluators__experiment=experiment) | Q(pk__in={metric for _, metric in scores})
     )
     columns = list(metrics.distinct().order_by("key"))
     return [
-        _result(variant, sums.get(variant.pk), ranked.get(variant.pk, {}), columns, scores)
+        _result(
+            variant,
+            sums.get(variant.pk, {}),
+            ranked.get(variant.pk, {}),
+            thumbs.get(variant.pk, NO_THUMBS),
+            {metric: scores.get((variant.pk, metric.pk)) for metric in columns},
+        )
         for variant in experiment.variants.order_by("id")
     ]
+
+
+def _cells_of(experiment: Experiment, batch: Batch | None) -> Which:
+    def which(at: str) -> Q:
+        cells = Q(**{f"{at}experiment": experiment.pk})
+        return cells & Q(**{f"{at}batch": batch.pk}) if batch else cells
+
+    return which
 
 
 def _sums() -> dict[str, Any]:
     cells = {f"cells_{state}": Count("pk", filter=Q(state=state)) for state in ExperimentRun.State.values}
     return {
         **cells,
-        "up": Count("pk", filter=Q(thumbs_up=True)),
-        "down": Count("pk", filter=Q(thumbs_up=False)),
         "latency_n": Count("pk", filter=COMPARABLE),
         "latency_mean": Avg("latency_ms", filter=COMPARABLE),
         "cold_starts": Count("pk", filter=SUCCEEDED & Q(cold_start=True)),
+        "cached": Count("pk", filter=CACHED),
         "input_sum": Sum("input_tokens", filter=SUCCEEDED),
         "output_sum": Sum("output_tokens", filter=SUCCEEDED),
         "input_mean": Avg("input_tokens", filter=SUCCEEDED),
@@ -144,35 +172,24 @@ def _percentile(by_rank: Mapping[int, float], n: int, share: float) -> float | N
     return by_rank[low] + (by_rank[high] - by_rank[low]) * (1 + (n - 1) * share - low)
 
 
-def _scores(runs: QuerySet[ExperimentRun]) -> dict[tuple[UUID, UUID], dict[str, Any]]:
-    """By variant and metric: scores, scored cells and mean. Only answers count, failed cells never do."""
-    rows: QuerySet[Any, Any] = (
-        EvalScore.objects.filter(run__in=runs.filter(SUCCEEDED).order_by())
-        .order_by()
-        .values("run__variant", "metric")
-        .annotate(n=Count("pk"), cells=Count("run", distinct=True), mean=Avg("value"))
-    )
-    return {(row["run__variant"], row["metric"]): row for row in rows}
-
-
 def _result(
     variant: ExperimentVariant,
-    sums: Mapping[str, Any] | None,
+    sums: Mapping[str, Any],
     by_rank: Mapping[int, float],
-    columns: Iterable[EvalMetricDefinition],
-    scores: Mapping[tuple[UUID, UUID], Mapping[str, Any]],
+    thumbs: Thumbs,
+    scores: Mapping[EvalMetricDefinition, Summed | None],
 ) -> VariantResult:
-    sums = sums or {}
     cells = {state: sums.get(f"cells_{state}", 0) for state in ExperimentRun.State.values}
     n = sums.get("latency_n", 0)
     answered = cells[ExperimentRun.State.SUCCEEDED]
     return VariantResult(
         variant=variant,
         cells={**cells, "total": sum(cells.values())},
-        thumbs=Thumbs(sums.get("up", 0), sums.get("down", 0)),
+        thumbs=thumbs,
         latency=Latency(
             n=n,
             cold_starts=sums.get("cold_starts", 0),
+            cached=sums.get("cached", 0),
             mean=sums.get("latency_mean"),
             p50=_percentile(by_rank, n, 0.5),
             p95=_percentile(by_rank, n, 0.95),
@@ -180,13 +197,48 @@ def _result(
         tokens=Tokens(
             sums.get("input_sum"), sums.get("output_sum"), sums.get("input_mean"), sums.get("output_mean")
         ),
-        metrics=[_metric_result(metric, scores.get((variant.pk, metric.pk)), answered) for metric in columns],
+        metrics=[_metric_result(metric, found, answered) for metric, found in scores.items()],
     )
 
 
-def _metric_result(
-    metric: EvalMetricDefinition, row: Mapping[str, Any] | None, answered: int
-) -> MetricResult:
-    if row is None:
+def _metric_result(metric: EvalMetricDefinition, found: Summed | None, answered: int) -> MetricResult:
+    if found is None:
         return MetricResult(metric, 0, answered, None)
-    return MetricResult(metric, row["n"], answered - row["cells"], row["mean"])
+    return MetricResult(
+        metric=metric,
+        n=found.given,
+        missing=answered - found.cells,
+        mean=found.moments.mean,
+        cells=found.cells,
+        inputs=found.moments.n,
+        interval=_interval(found, Measure.of(metric)),
+    )
+
+
+def _interval(found: Summed, measure: Measure) -> Interval:
+    if not found.plain:
+        return statistics.mean_interval(found.moments, bounds=measure.bounds)
+    inputs = found.moments.n
+    if found.given == inputs:  # one score each: these are trials, one apart from the other
+        return statistics.wilson(round(found.moments.mean * inputs), inputs)
+    return statistics.clustered_wilson(found.moments, found.cells)
+
+
+def _thumbs(which: Which) -> Mapping[UUID, Thumbs]:
+    """By variant, of those that have any."""
+    of_each = Thumb.objects.filter(which("run__"), run__state=ExperimentRun.State.SUCCEEDED).order_by()
+    counts: QuerySet[Any, Any] = of_each.values("run__variant").annotate(
+        ups=Count("pk", filter=Q(up=True)), downs=Count("pk", filter=Q(up=False))
+    )
+    found = figures.sums(figures.thumbs(which, part=_part), "part")
+    return {
+        row["run__variant"]: Thumbs(
+            row["ups"], row["downs"], rate.moments.mean, _interval(rate, figures.THUMBS)
+        )
+        for row in counts
+        if (rate := found.get((row["run__variant"],)))
+    }
+
+
+def _part(at: str) -> F:
+    return F(f"{at}variant_id")

@@ -8,17 +8,17 @@ from typing import Any, ClassVar
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django_htmx.http import HttpResponseClientRedirect
+from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
 
-from evalsuite.errors import NotFound
+from evalsuite.errors import EvalsuiteError, NotFound
 from evalsuite.ids import parse_id
 from evalsuite.orgs.console import OrgPage
 from evalsuite.orgs.permissions import Permission
 from experiments import forms
 from experiments.forms import checked
-from experiments.models import Batch, Experiment, ExperimentRun
-from experiments.services import authoring, feedback, planning, steering
-from experiments.views.context import inputs_card, runs_section, variants_card
+from experiments.models import Batch, Experiment
+from experiments.services import authoring, baselines, estimates, planning, steering
+from experiments.views.context import batch_update, inputs_card, runs_section, variants_card
 from llm_routing.models import ChatProfile, RegisteredModel
 
 
@@ -83,31 +83,63 @@ class AddInputs(Action):
 class StartRun(Action):
     def post(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
         experiment = self.experiment(experiment_id)
-        planning.start_batch(experiment=experiment, author=self.user)
+        form = forms.RunForm(request.POST)
+        checked(form)
+        planning.start_batch(experiment=experiment, author=self.user, **form.wanted())
         return self.answer("runs_update", runs_section(self, experiment))
 
 
+class PlanRun(Action):
+    """What Run would do with the options of the dialog; what stands against it, in words."""
+
+    def post(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
+        experiment = self.experiment(experiment_id)
+        form = forms.RunForm(request.POST)
+        try:
+            checked(form)
+            plan = estimates.estimate(experiment, user=self.user, **form.wanted())
+        except EvalsuiteError as problem:
+            return self.answer("run_plan", {"problem": problem.message})
+        return self.answer("run_plan", {"plan": plan, "tokens_left": plan.quota_left["tokensPerDay"]})
+
+
+class SetBaseline(Action):
+    """The batch that new ones are compared with; no batch in the form: none any more."""
+
+    def post(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
+        experiment = self.experiment(experiment_id)
+        wanted = request.POST.get("batch", "")
+        batch = experiment.batches.find(wanted) if wanted else None
+        baselines.set_baseline(experiment, batch=batch, actor=self.user)
+        return HttpResponseClientRefresh()
+
+
 class SteerBatch(Action):
-    """Cancel a batch, or run its failed cells again."""
+    """Cancel a batch, pause it, let it go on, or run its failed cells again."""
 
     steer: ClassVar[Callable[..., object]] = staticmethod(steering.cancel)
 
     def post(self, request: HttpRequest, org_id: str, batch_id: str) -> HttpResponse:
         batch = Batch.objects.for_org(self.org).select_related("experiment__org").find(batch_id)
-        type(self).steer(batch, actor=self.user)
-        return self.answer("runs_update", runs_section(self, batch.experiment))
+        type(self).steer(batch, actor=self.user, **self.wishes())
+        return self.answer("batch_update", batch_update(self, batch))
+
+    def wishes(self) -> dict[str, Any]:
+        """What the form says besides the button."""
+        return {}
+
+
+class PauseBatch(SteerBatch):
+    steer = staticmethod(steering.pause)
+
+
+class ResumeBatch(SteerBatch):
+    steer = staticmethod(steering.resume)
+
+    def wishes(self) -> dict[str, Any]:
+        budget = checked(forms.BudgetForm(self.request.POST))["token_budget"]
+        return {"token_budget": budget} if budget else {}
 
 
 class RetryFailed(SteerBatch):
     steer = staticmethod(steering.retry_failed)
-
-
-class RateRun(Action):
-    required_permission = "org:experiments:rate"
-
-    def post(self, request: HttpRequest, org_id: str, run_id: str) -> HttpResponse:
-        run = ExperimentRun.objects.for_org(self.org).select_related("experiment").find(run_id)
-        pressed = checked(forms.FeedbackForm(request.POST))["thumb"] == "up"
-        run.thumbs_up = None if run.thumbs_up is pressed else pressed
-        feedback.give_feedback(run, org=self.org, actor=self.user, given={"thumbs_up": run.thumbs_up})
-        return self.answer("thumbs", {"run": run, "org": self.org, "can_rate": True})

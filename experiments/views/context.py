@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.paginator import Paginator
+from django.db.models import Q
+from django.http import QueryDict
 
+from evalsuite.errors import NotFound
+from evalsuite.ids import parse_id
 from evalsuite.orgs.console import OrgPage
-from experiments.models import Batch, Experiment, ExperimentRun
-from experiments.services.results import VariantResult, results_of
+from experiments.models import Batch, Experiment, ExperimentRun, Thumb
+from experiments.services import progress
+from experiments.services.grid import Cell, Row
+from experiments.views import in_words
+from experiments.views.evaluator_cards import evaluators_card
+from experiments.views.results import (
+    RUNS_PER_PAGE,
+    asked,
+    contents,
+    list_cells,
+    look,
+    results_view,
+)
+from experiments.views.summary import results_in
 from llm_routing.models import ChatProfile, RegisteredModel
 
 LISTED = 200  # experiments in the list on the left
 SHOWN_INPUTS = 50
-RUNS_PER_PAGE = 50
 RECENT_BATCHES = 20
+EXPORT_TABLES = [("inputs", "Inputs"), ("runs", "Runs with their scores"), ("scores", "Scores, one by one")]
+EXPORT_KINDS = [("csv", "CSV"), ("jsonl", "JSON Lines"), ("xlsx", "XLSX")]
 TEMPLATE_HINT = (
     "{{ input }} is where the input goes, {{ metadata.NAME }} a value of its metadata. "
     "Without a template the input is the whole prompt."
@@ -26,6 +42,7 @@ def detail(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
     return {
         **variants_card(page, experiment),
         **inputs_card(page, experiment),
+        **evaluators_card(page, experiment),
         **runs_section(page, experiment),
         "template_hint": TEMPLATE_HINT,
         "profiles": ChatProfile.objects.for_org(page.org),
@@ -43,6 +60,8 @@ def inputs_card(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
         "inputs": experiment.inputs.order_by("id")[:SHOWN_INPUTS],
         "input_count": experiment.inputs.count(),
         "shown_inputs": SHOWN_INPUTS,
+        "export_tables": EXPORT_TABLES,
+        "export_kinds": EXPORT_KINDS,
     }
 
 
@@ -57,55 +76,89 @@ def _base(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
 
 
 def run_bar(experiment: Experiment) -> dict[str, Any]:
-    """Whether Run can be pressed, and how far the batch under way has come."""
-    running = experiment.batches.filter(finished_at=None).with_progress().first()
-    return {
-        "can_run": running is None and experiment.inputs.exists() and experiment.variants.exists(),
-        "running": running,
-        "closed": running and closed_cells(running),
-    }
-
-
-def closed_cells(batch: Any) -> int:
-    """Of a batch from `with_progress`."""
-    return int(batch.succeeded + batch.failed + batch.cancelled)
+    """Whether Run can be pressed, and the batch under way."""
+    running = experiment.batches.filter(finished_at=None).first()
+    can_run = running is None and experiment.inputs.exists() and experiment.variants.exists()
+    return {"can_run": can_run, "running": running}
 
 
 def runs_section(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
-    """One page of cells of one batch (the newest, unless the query names another) and its summary."""
-    batches = list(experiment.batches.with_progress()[:RECENT_BATCHES])
+    """A batch (the newest, unless the query names another): how it stands, its summary, its results."""
+    batches = list(experiment.batches.all()[:RECENT_BATCHES])
+    batch = chosen_batch(page, experiment) if page.request.GET.get("batch") else next(iter(batches), None)
+    context = {**_base(page, experiment), "batches": batches}
+    if batch is None:
+        return context
+    if batch not in batches:
+        context["batches"] = [*batches, batch]
+    return {**context, **_progress(experiment, batch), **results_view(page, batch)}
+
+
+def chosen_batch(page: OrgPage, experiment: Experiment) -> Batch | None:
+    """The one that the query names, else the newest. Raises NotFound for one of another experiment."""
     wanted = page.request.GET.get("batch", "")
-    batch = experiment.batches.with_progress().find(wanted) if wanted else next(iter(batches), None)
-    filters = _filters(page)
-    runs = experiment.runs.filter(batch=batch, **filters) if batch else ExperimentRun.objects.none()
-    cells = (
-        runs.select_related("variant", "input")
-        .prefetch_related("scores__metric")
-        .defer("messages", "thinking", "parameters", "snapshot")
-        .order_by("position", "id")
-    )
+    batches = experiment.batches.select_related("experiment__org")
+    return batches.find(wanted) if wanted else batches.first()
+
+
+def results_alone(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
+    """The tabs and what is below them, for a page that shows all else already."""
+    batch = chosen_batch(page, experiment)
+    if batch is None:
+        raise NotFound("batch")
+    return {**_base(page, experiment), "batch": batch, **results_view(page, batch)}
+
+
+def batch_update(page: OrgPage, batch: Batch) -> dict[str, Any]:
+    """How a batch stands, and those cells that the page says it shows otherwise.
+
+    A view that filters narrow down comes as a whole: what has changed may have left or joined it.
+    """
+    shown = page.request.POST if page.request.method == "POST" else page.request.GET
+    seen = look(QueryDict(shown.get("query", "")), batch)
+    context = {**_base(page, batch.experiment), **_progress(batch.experiment, batch), **asked(seen)}
+    if seen.view == "list" and seen.wish.is_plain:
+        changed = list(list_cells(seen).filter(_otherwise(shown)))
+        Thumb.objects.attach(changed, page.user)
+        return {**context, "changed": changed}
+    below = {**context, **contents(page, seen)}
+    if seen.view != "grid":
+        return {**below, "whole": True}
+    known = shown.get("seen", "")
+    if known == below["trace"]:
+        return context
+    if not seen.wish.is_plain or len(known) != len(below["trace"]):
+        return {**below, "whole": True}
+    return {**below, "changed_places": _changed(below["rows"], known)}
+
+
+def _otherwise(shown: QueryDict) -> Q:
+    """Cells whose state is not the one that the page shows."""
+    changed = Q(pk__in=[])
+    for state in ExperimentRun.State.values:
+        ids = [parse_id(text) for text in shown.getlist(state)[:RUNS_PER_PAGE]]
+        changed |= Q(pk__in=list(filter(None, ids))) & ~Q(state=state)
+    return changed
+
+
+def _changed(rows: list[Row], known: str) -> list[Cell]:
+    """Those whose two letters in the page's trace are others now."""
+    places = [cell for row in rows for cell in row.cells]
+    letters = [known[at : at + 2] for at in range(0, len(known), 2)]
+    return [cell for cell, before in zip(places, letters, strict=True) if cell and cell.trace != before]
+
+
+def _progress(experiment: Experiment, batch: Batch) -> dict[str, Any]:
+    look = progress.look(batch.pk)
+    if look is None:  # deleted this moment
+        raise NotFound("batch")
+    counts = {state: getattr(look.batch, state) for state in ExperimentRun.State.values}
     return {
-        **_base(page, experiment),
-        "batches": batches,
-        "batch": batch,
-        "batch_closed": batch and closed_cells(batch),
-        "results": _results(experiment, batch) if batch else [],
-        "page": Paginator(cells, RUNS_PER_PAGE).get_page(page.request.GET.get("page")),
-        "filters": page.request.GET,
-        "states": ExperimentRun.State.choices,
+        "batch": look.batch,
+        "look": look,
+        "counts": counts,
+        "closed": sum(counts[state] for state in ExperimentRun.CLOSED),
+        "speed": in_words.speed(look.throughput) if look.batch.state == Batch.State.RUNNING else "",
+        "time_left": in_words.time_left(look.eta_s),
+        "results": results_in(look.batch),
     }
-
-
-def _filters(page: OrgPage) -> dict[str, Any]:
-    query = page.request.GET
-    filters: dict[str, Any] = {}
-    if query.get("state") in ExperimentRun.State.values:
-        filters["state"] = query["state"]
-    if query.get("thumb") in ("up", "down"):
-        filters["thumbs_up"] = query["thumb"] == "up"
-    return filters
-
-
-def _results(experiment: Experiment, batch: Batch) -> list[VariantResult]:
-    """Of the variants that are in the batch."""
-    return [result for result in results_of(experiment, batch=batch) if result.cells["total"]]

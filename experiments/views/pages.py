@@ -1,4 +1,4 @@
-"""The experiments page, one experiment on it, and one cell."""
+"""The experiments page, and one experiment on it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from django.shortcuts import render
 
 from evalsuite.orgs.console import OrgPage
 from evalsuite.web import wants_partial
-from experiments.models import Experiment, ExperimentRun
-from experiments.views.context import LISTED, detail, runs_section
+from experiments.models import Batch, Experiment
+from experiments.views.cells import opened_cell
+from experiments.views.context import LISTED, batch_update, detail, results_alone, runs_section
 
 
 class ExperimentsPage(OrgPage):
@@ -30,39 +31,23 @@ class ExperimentPage(OrgPage):
     def get(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
         experiment = Experiment.objects.for_org(self.org).find(experiment_id)
         if wants_partial(request):  # type: ignore[arg-type]
+            if request.htmx.target == "results-view":  # type: ignore[attr-defined]
+                results = results_alone(self, experiment)
+                return render(request, "experiments/partials/results_view.html", results)
             runs = runs_section(self, experiment)
             return render(request, "experiments/partials/runs_update.html", runs)
-        return render(request, "experiments/page.html", {**listed(self), **detail(self, experiment)})
+        context = {**listed(self), **detail(self, experiment), **opened_cell(self, experiment)}
+        return render(request, "experiments/page.html", context)
 
 
-class RunPage(OrgPage):
-    """One cell with everything that produced it."""
+class BatchUpdate(OrgPage):
+    """What has changed of a batch, for a page that shows it already."""
 
     required_permission = "org:experiments:read"
 
-    def get(self, request: HttpRequest, org_id: str, run_id: str) -> HttpResponse:
-        runs = ExperimentRun.objects.for_org(self.org).select_related(
-            "experiment", "variant", "input", "batch"
-        )
-        run = runs.find(run_id)
-        scores = run.scores.select_related("metric", "rater", "evaluator")
-        context = {
-            "run": run,
-            "experiment": run.experiment,
-            "attempts": run.attempts.all(),
-            "scores": scores,
-            "times": [
-                ("Waited in our queue", run.queue_ms),
-                ("Waited at the provider", run.provider_wait_ms),
-                ("Loading the model", run.load_ms),
-                ("Reading the prompt", run.prompt_ms),
-                ("First token after", run.first_token_ms),
-                ("Writing the answer", run.decode_ms),
-                ("Latency in all", run.latency_ms),
-            ],
-            "can_rate": "org:experiments:rate" in self.permissions,
-        }
-        return render(request, "experiments/run.html", context)
+    def get(self, request: HttpRequest, org_id: str, batch_id: str) -> HttpResponse:
+        batch = Batch.objects.for_org(self.org).select_related("experiment__org").find(batch_id)
+        return render(request, "experiments/partials/batch_update.html", batch_update(self, batch))
 
 
 def listed(page: OrgPage) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evalsuite.api import StrictCharField, StrictIntegerField, StrictSerializer
-from evalsuite.documents import creates, describes, lists
-from evalsuite.fields import LONGEST_TEXT, NumberField, OptionalText
+from evalsuite.documents import acts, creates, describes, lists
+from evalsuite.fields import LONGEST_TEXT, NumberField, OptionalText, PersonSerializer
 from evalsuite.openapi import envelope
 from evalsuite.orgs.permissions import Permission
 from evalsuite.orgs.resources import Detail, Paged, Resource
 from llm_routing import registry, services
-from llm_routing.models import ChatProfile
+from llm_routing.models import ChatProfile, ChatProfileVersion
 
 
 class ProfileBody(StrictSerializer):
@@ -51,6 +51,24 @@ class ProfileSerializer(serializers.Serializer[ChatProfile]):
     version = serializers.IntegerField(help_text="Counts the changes, from 1.")
     createdAt = serializers.DateTimeField(source="created_at")
     updatedAt = serializers.DateTimeField(source="updated_at")
+
+
+class ProfileVersionSerializer(serializers.Serializer[ChatProfileVersion]):
+    """What the profile said at one version. `author` is null where nobody is known."""
+
+    version = serializers.IntegerField(source="number")
+    name = serializers.CharField()
+    systemPrompt = serializers.CharField(source="system_prompt")
+    modelProvider = serializers.CharField(source="model_provider")
+    modelName = serializers.CharField(source="model_name")
+    temperature = serializers.FloatField()
+    topP = serializers.FloatField(source="top_p")
+    maxTokens = serializers.IntegerField(source="max_tokens", allow_null=True)
+    author = PersonSerializer(allow_null=True)
+    restoredFrom = serializers.IntegerField(
+        source="restored_from", allow_null=True, help_text="The version that was brought back."
+    )
+    createdAt = serializers.DateTimeField(source="created_at")
 
 
 class ProfilesView(Resource):
@@ -90,3 +108,35 @@ class ProfileDetail(ProfilesView, Detail):
 
     def remove(self, row: ChatProfile) -> None:
         services.delete_profile(row, actor=self.user)
+
+
+class VersionsView(ProfilesView):
+    def profile(self) -> ChatProfile:
+        """The one in the URL. Raises NotFound."""
+        return ChatProfile.objects.for_org(self.org).select_related("org").find(self.kwargs["profile_id"])
+
+    def versions(self) -> QuerySet[ChatProfileVersion]:
+        return self.profile().versions.select_related("author")
+
+
+@extend_schema_view(get=lists("chat_profile_version", "versions", ProfileVersionSerializer))
+class VersionList(VersionsView, Paged):
+    """Every version that there was, the present one first."""
+
+    list_key = "versions"
+    list_ordering = "-number"
+    serializer_class = ProfileVersionSerializer
+
+    def get_queryset(self) -> QuerySet[ChatProfileVersion]:
+        return self.versions()
+
+
+class VersionRestore(VersionsView):
+    """What an earlier version said becomes the next version."""
+
+    @acts("chat_profile_version_restore", None, {200: envelope("chatProfile", ProfileSerializer)})
+    def post(self, request: Request, **ids: str) -> Response:
+        profile = self.profile()
+        version = services.find_version(profile, self.kwargs["version"])
+        services.restore_profile(profile, version, actor=self.user)
+        return Response({"chatProfile": ProfileSerializer(profile).data})

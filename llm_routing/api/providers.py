@@ -6,7 +6,7 @@ import re
 from typing import Any, ClassVar
 
 from django.core.validators import RegexValidator, validate_slug
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_field, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -22,11 +22,11 @@ from evalsuite.api import (
 from evalsuite.documents import acts, creates, describes, lists
 from evalsuite.fields import NumberField
 from evalsuite.openapi import envelope
-from evalsuite.orgs.models import Org
 from evalsuite.orgs.permissions import Permission
 from evalsuite.orgs.querysets import find
 from evalsuite.orgs.resources import Detail, Paged, Resource
 from llm_routing import provider_services
+from llm_routing.diagnosis import Diagnosis, Finding
 from llm_routing.models import Provider
 
 KINDS = Provider.Kind.values
@@ -39,6 +39,12 @@ class EndpointBody(StrictSerializer):
     baseUrl = StrictCharField(source="base_url", max_length=512)
     slots = StrictIntegerField(
         default=4, min_value=1, max_value=1024, help_text="Calls that may be in the air at once."
+    )
+    weight = StrictIntegerField(
+        default=1,
+        min_value=1,
+        max_value=100,
+        help_text="An endpoint of weight 2 gets twice the calls of one of weight 1.",
     )
 
     def validate_baseUrl(self, value: str) -> str:
@@ -82,6 +88,7 @@ class EndpointSerializer(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     baseUrl = serializers.CharField(source="base_url")
     slots = serializers.IntegerField()
+    weight = serializers.IntegerField()
     enabled = serializers.BooleanField()
 
 
@@ -121,9 +128,22 @@ class SyncSerializer(serializers.Serializer[Any]):
     gone = serializers.ListField(child=serializers.CharField())
 
 
-def visible_to(org: Org) -> QuerySet[Provider]:
-    rows = Provider.objects.filter(Q(org=org) | Q(org=None, enabled=True))
-    return rows.prefetch_related("endpoints")
+class DiagnosisSerializer(serializers.Serializer[Diagnosis]):
+    endpointId = serializers.UUIDField(source="endpoint_id")
+    baseUrl = serializers.CharField(source="base_url")
+    ok = serializers.BooleanField()
+    finding = serializers.ChoiceField(choices=[finding.value for finding in Finding])
+    message = serializers.CharField(help_text="The same in words, with what may help.")
+    version = serializers.CharField(allow_null=True)
+    models = serializers.IntegerField(allow_null=True, help_text="How many the server lists.")
+    latencyMs = serializers.IntegerField(source="latency_ms", allow_null=True)
+
+
+class ConnectionTestSerializer(serializers.Serializer[Any]):
+    """`ok`: every endpoint can be used."""
+
+    ok = serializers.BooleanField()
+    endpoints = DiagnosisSerializer(many=True)
 
 
 class ProvidersView(Resource):
@@ -136,7 +156,7 @@ class ProvidersView(Resource):
 
     def provider(self) -> Provider:
         """The one in the URL. Raises NotFound."""
-        return find(visible_to(self.org), self.kwargs["provider_id"])
+        return find(Provider.objects.visible_to(self.org), self.kwargs["provider_id"])
 
 
 @extend_schema_view(get=lists("provider", "providers", ProviderSerializer))
@@ -145,7 +165,7 @@ class ProviderList(ProvidersView, Paged):
     serializer_class = ProviderSerializer
 
     def get_queryset(self) -> QuerySet[Provider]:
-        return visible_to(self.org)
+        return Provider.objects.visible_to(self.org)
 
     @creates("provider", ProviderBody, envelope("provider", ProviderSerializer))
     def post(self, request: Request, **ids: str) -> Response:
@@ -171,7 +191,7 @@ class ProviderDetail(ProvidersView, Detail):
         provider_services.delete_provider(row, org=self.org, actor=self.user)
 
     def respond(self, row: Any, *, status: int = 200) -> Response:
-        return super().respond(visible_to(self.org).get(pk=row.pk), status=status)
+        return super().respond(Provider.objects.visible_to(self.org).get(pk=row.pk), status=status)
 
 
 class ProviderSync(ProvidersView):
@@ -179,3 +199,14 @@ class ProviderSync(ProvidersView):
     def post(self, request: Request, **ids: str) -> Response:
         result = provider_services.sync(self.provider(), org=self.org, actor=self.user)
         return Response(SyncSerializer(result).data)
+
+
+class ProviderTest(ProvidersView):
+    """Whether its servers can be used, and if not why, in words. A shared one is the operator's to test."""
+
+    @acts("provider_test", None, {200: ConnectionTestSerializer})
+    def post(self, request: Request, **ids: str) -> Response:
+        found = provider_services.test_connection(self.provider(), org=self.org, actor=self.user)
+        return Response(
+            ConnectionTestSerializer({"ok": all(one.ok for one in found), "endpoints": found}).data
+        )

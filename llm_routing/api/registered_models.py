@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -16,7 +16,6 @@ from evalsuite.documents import READ_ERRORS, WRITE_ERRORS, describes, lists
 from evalsuite.errors import NotFound
 from evalsuite.fields import ObjectField, TextOrNull
 from evalsuite.openapi import envelope
-from evalsuite.orgs.models import Org
 from evalsuite.orgs.permissions import Permission
 from evalsuite.orgs.querysets import find
 from evalsuite.orgs.resources import Detail, Paged, Resource
@@ -43,6 +42,7 @@ class ModelSerializer(serializers.Serializer[RegisteredModel]):
     modelProvider = serializers.CharField(source="provider.slug")
     modelName = serializers.CharField(source="name")
     digest = TextOrNull(help_text="SHA-256 of the weights, where the provider tells it.")
+    sizeBytes = serializers.IntegerField(source="size_bytes", allow_null=True)
     contextTokens = serializers.IntegerField(source="context_tokens", allow_null=True)
     numCtx = serializers.IntegerField(source="num_ctx", allow_null=True)
     capabilities = serializers.ListField(child=serializers.CharField())
@@ -50,6 +50,10 @@ class ModelSerializer(serializers.Serializer[RegisteredModel]):
     available = serializers.BooleanField(help_text="False: the provider lists it no more.")
     shared = serializers.SerializerMethodField()
     isToy = serializers.BooleanField(source="provider.is_toy", help_text="Small: for trying the product.")
+    isCloud = serializers.BooleanField(
+        source="is_cloud",
+        help_text="A hosted model behind an Ollama: its text leaves the house.",
+    )
     isDefault = serializers.BooleanField(
         source="is_default", help_text="Requests of this organisation that name no model go to it."
     )
@@ -70,18 +74,6 @@ class DefaultModelBody(StrictSerializer):
     modelName = StrictCharField(source="model_name", max_length=256)
 
 
-def visible_to(org: Org) -> QuerySet[RegisteredModel]:
-    """The models that the org may call now, and all of its own providers."""
-    usable = RegisteredModel.objects.usable_by(org).values("pk")
-    return _described(RegisteredModel.objects.filter(Q(provider__org=org) | Q(pk__in=usable)), org)
-
-
-def _described(models: QuerySet[RegisteredModel], org: Org) -> QuerySet[RegisteredModel]:
-    """With what the answer tells: the provider, and whether it is this org's default."""
-    default = ModelDefault.objects.filter(org=org, model=OuterRef("pk"))
-    return models.select_related("provider").annotate(is_default=Exists(default))
-
-
 class ModelsView(Resource):
     required_permission: ClassVar[Permission | dict[str, Permission]] = {
         "GET": "org:experiments:read",
@@ -97,7 +89,7 @@ class ModelList(ModelsView, Paged):
     serializer_class = ModelSerializer
 
     def get_queryset(self) -> QuerySet[RegisteredModel]:
-        return visible_to(self.org)
+        return RegisteredModel.objects.visible_to(self.org)
 
 
 @extend_schema_view(**describes("model", "model", ModelSerializer, ModelChanges))
@@ -107,7 +99,7 @@ class ModelDetail(ModelsView, Detail):
     changes_body = ModelChanges
 
     def find(self) -> RegisteredModel:
-        return find(visible_to(self.org), self.kwargs["model_id"])
+        return find(RegisteredModel.objects.visible_to(self.org), self.kwargs["model_id"])
 
     def change(self, row: RegisteredModel, given: dict[str, Any]) -> None:
         num_ctx = given.get("num_ctx", row.num_ctx)
@@ -140,5 +132,5 @@ class DefaultModel(ModelsView):
         return self._answer(services.set_default_model(self.org, actor=self.user, **body).pk)
 
     def _answer(self, model_id: UUID) -> Response:
-        model = _described(RegisteredModel.objects.filter(pk=model_id), self.org).get()
+        model = RegisteredModel.objects.with_default_of(self.org).get(pk=model_id)
         return Response({"model": ModelSerializer(model).data})

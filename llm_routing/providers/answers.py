@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,7 +25,11 @@ MOST_TOKENS = 2_000_000_000  # a larger count is a lie, and fits no column
 MOST_BYTES = 2**53  # of weights; larger ones are no exact number in JSON
 LONGEST_MS = 86_400_000.0
 DEEPEST_JSON = 64
+LONG_LINE = 64 * 1024  # characters; also what a longer one may have besides its texts
 LONGEST_REASON = 500  # characters of a validator's words that we pass on
+_TEXTS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+TOOLS_TAKE = 10
+_taking_apart = threading.Lock()  # the values of one long answer at a time are in memory
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -63,6 +69,9 @@ def milliseconds(value: Any, per_ms: float = 1) -> float | None:
 
 def parsed(line: str) -> dict[str, Any]:
     """One JSON object of a stream. Raises BrokenStream."""
+    # Each "{}," is worth twenty times its length in memory, and many calls are in the air at once.
+    if len(line) > LONG_LINE and len(_TEXTS.sub("", line)) > LONG_LINE:
+        raise BrokenStream("The server sent a line with more in it than an answer has.")
     try:
         value = json.loads(line, strict=False)
     except (ValueError, RecursionError) as error:
@@ -96,12 +105,30 @@ def tool_call(call_id: Any, name: Any, arguments: Any) -> Mapping[str, Any]:
     return {"id": clean(call_id) or None, "function": function}
 
 
+class Text:
+    """A text that comes in pieces. Many small ones would take a multiple of its length."""
+
+    MOST_PIECES = 1000
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+
+    def add(self, piece: str) -> None:
+        self._pieces.append(piece)
+        if len(self._pieces) >= self.MOST_PIECES:
+            str(self)
+
+    def __str__(self) -> str:
+        self._pieces = ["".join(self._pieces)]
+        return self._pieces[0]
+
+
 class Collected:
-    """The answer so far. Raises AnswerTooLarge beyond `longest` characters."""
+    """The answer so far. Raises AnswerTooLarge beyond `longest` bytes."""
 
     def __init__(self, longest: int) -> None:
-        self._content: list[str] = []
-        self._thinking: list[str] = []
+        self._content = Text()
+        self._thinking = Text()
         self._room = longest
 
     def add(self, content: Any, thinking: Any) -> Delta | None:
@@ -109,24 +136,31 @@ class Collected:
         delta = Delta(clean(content), clean(thinking))
         if not delta.content and not delta.thinking:
             return None
-        self.spend(len(delta.content) + len(delta.thinking))
-        self._content.append(delta.content)
-        self._thinking.append(delta.thinking)
+        self._spend(_size(delta.content) + _size(delta.thinking))
+        self._content.add(delta.content)
+        self._thinking.add(delta.thinking)
         return delta
 
-    def spend(self, characters: int) -> None:
-        """Room that something beside the text takes, such as a tool call."""
-        self._room -= characters
+    def spend_on_tools(self, text: str) -> None:
+        """Room that a part of a tool call takes: its text becomes values, which take a multiple."""
+        self._spend(_size(text) * TOOLS_TAKE)
+
+    def _spend(self, size: int) -> None:
+        self._room -= size
         if self._room < 0:
             raise AnswerTooLarge("The model wrote more than we are willing to hold.")
 
     @property
     def content(self) -> str:
-        return "".join(self._content)
+        return str(self._content)
 
     @property
     def thinking(self) -> str:
-        return "".join(self._thinking)
+        return str(self._thinking)
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode(errors="replace"))
 
 
 def require_usable_format(wanted: JsonFormat | None) -> None:
@@ -150,6 +184,11 @@ def checked(completion: Completion, wanted: JsonFormat | None) -> Completion:
     """
     if wanted is None or completion.stop_reason == "tool_calls":
         return completion
+    with _taking_apart if len(completion.content) > LONG_LINE else contextlib.nullcontext():
+        return _fitting(completion, wanted)
+
+
+def _fitting(completion: Completion, wanted: JsonFormat) -> Completion:
     try:
         value = json.loads(completion.content)
     except (ValueError, RecursionError) as error:

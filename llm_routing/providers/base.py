@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
-from llm_routing.providers.transport import CallHandle, Transport
-from llm_routing.types import Completion, CompletionRequest, Delta, Limits, ModelInfo
+from llm_routing.providers.calls import CallHandle
+from llm_routing.providers.transport import Transport
+from llm_routing.types import Completion, CompletionRequest, Delta, Limits, ModelInfo, Probe
 
 
 class Provider(ABC):
@@ -32,6 +33,19 @@ class Provider(ABC):
     @abstractmethod
     def list_models(self, *, limits: Limits) -> list[ModelInfo]:
         """The models that this server can run now."""
+
+    @abstractmethod
+    def probe(self, *, limits: Limits) -> Probe:
+        """Whether it is there and speaks this dialect. Raises WrongServer where somebody else answers."""
+
+    def warm_up(
+        self, request: CompletionRequest, *, limits: Limits, handle: CallHandle | None = None
+    ) -> bool:
+        """Have the server load what this request needs, where it loads on demand. Raises as `stream`.
+
+        True where it had to, and we waited for it.
+        """
+        return False
 
     def complete(
         self, request: CompletionRequest, *, limits: Limits, handle: CallHandle | None = None

@@ -1,29 +1,83 @@
-"""Connections that the call under way can see and end: requests' adapter with sockets of our own."""
+"""Connections that the call under way can see and end: urllib3's pools with sockets of our own."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import ipaddress
 import queue
 import socket
 import threading
 from contextvars import ContextVar
+from http.client import HTTPResponse
 from typing import Any
 
-from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import LocationValueError
+from urllib3.util import Url
 
 from llm_routing.providers.calls import Call
 
 Address = tuple[Any, ...]  # as the socket module has it: (host, port), longer for IPv6
 KEPT_CONNECTIONS = 64
+SWITCHES = 101  # to another protocol: nothing of HTTP follows
 
 current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
+
+
+class _Reader(io.BufferedReader):
+    """Reads one answer, and ends the connection where more lies behind it: the next call would get that."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock.makefile("rb", buffering=0))
+        self._sock = sock
+
+    def close(self) -> None:
+        if not self.closed and self._holds_more():
+            with contextlib.suppress(OSError):  # it has just ended by itself
+                self._sock.shutdown(socket.SHUT_RDWR)
+        super().close()
+
+    def _holds_more(self) -> bool:
+        before = self._sock.gettimeout()
+        try:
+            self._sock.settimeout(0)  # what is here by now; nothing is waited for
+            return bool(self.peek(1))
+        except (OSError, ValueError):
+            return False
+        finally:
+            with contextlib.suppress(OSError):
+                self._sock.settimeout(before)
+
+
+class _Answer(HTTPResponse):
+    """An answer that leaves its connection to another call only where nothing about it is doubtful."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self.fp = _Reader(sock)
+
+    def begin(self) -> None:
+        super().begin()
+        while 100 <= self.status < 200 and self.status != SWITCHES:
+            # On the way to the answer, which is still to come. Only its time bounds how many there are.
+            self.headers = self.msg = None  # type: ignore[assignment] # or nothing more is read
+            super().begin()
+        if not (200 <= self.status < 300 and self._tells_its_end_once()):
+            # A server that refuses may not have read the request, and take what is left for the next one.
+            self.will_close = True
+
+    def _tells_its_end_once(self) -> bool:
+        told = [self.headers.get_all(name, []) for name in ("Content-Length", "Transfer-Encoding")]
+        return sum(map(len, told)) == 1
 
 
 class _Guarded:
     """Where a connection leads is decided here, once, and the call under way holds its socket."""
 
+    response_class: type[HTTPResponse] = _Answer
     host: str
     port: int
     timeout: float | None
@@ -133,12 +187,22 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
-class Adapter(HTTPAdapter):
-    """Keeps connections open for the next call, and never tries anything twice."""
+Pool = HTTPConnectionPool | HTTPSConnectionPool
 
-    def __init__(self) -> None:
-        super().__init__(pool_connections=4, pool_maxsize=KEPT_CONNECTIONS, max_retries=0)
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+def pool_for(address: Url, *, ca_file: str) -> Pool:
+    """Keeps connections to one server open for the next call, and never tries anything twice.
+
+    Raises LocationValueError where the address names no host.
+    """
+    if not address.host:
+        raise LocationValueError("no host")
+    if address.scheme == "https":
+        return _SecurePool(
+            address.host,
+            address.port,
+            maxsize=KEPT_CONNECTIONS,
+            cert_reqs="CERT_REQUIRED",
+            ca_certs=ca_file,
+        )
+    return _Pool(address.host, address.port, maxsize=KEPT_CONNECTIONS)

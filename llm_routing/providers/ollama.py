@@ -12,12 +12,23 @@ from llm_routing.errors import (
     ProviderError,
     ProviderTimeout,
     ProviderUnavailable,
+    WrongServer,
 )
 from llm_routing.providers import answers
 from llm_routing.providers.base import Provider
-from llm_routing.providers.refusals import explain_in_answer, innermost, require_ok
-from llm_routing.providers.transport import CallHandle, Exchange
-from llm_routing.types import Completion, CompletionRequest, Delta, Limits, ModelInfo, Parameters, Timings
+from llm_routing.providers.calls import CallHandle
+from llm_routing.providers.exchange import Exchange
+from llm_routing.providers.refusals import explain_in_answer, innermost, require_json, require_ok
+from llm_routing.types import (
+    Completion,
+    CompletionRequest,
+    Delta,
+    Limits,
+    ModelInfo,
+    Parameters,
+    Probe,
+    Timings,
+)
 
 NS_PER_MS = 1_000_000
 # A loaded model reports some tens of milliseconds for the checks before it runs, even on a busy machine;
@@ -25,6 +36,8 @@ NS_PER_MS = 1_000_000
 COLD_LOAD_MS = 500
 # What Ollama itself takes on a small machine. Said always: its default depends on the memory it finds.
 NUM_CTX_WHEN_NOT_TOLD = 4096
+TOLD = ("family", "parameter_size", "quantization_level", "format", "remote_host")  # details that are kept
+LONGEST_VERSION = 64  # characters
 SHOWN_AT_MOST = 50  # models that are asked about one by one, on servers whose list is terse
 
 
@@ -67,6 +80,24 @@ class OllamaProvider(Provider):
                 raise BrokenStream("The answer ended before the server said that it was complete.")
         yield answers.checked(completion, request.parameters.format)
 
+    def warm_up(
+        self, request: CompletionRequest, *, limits: Limits, handle: CallHandle | None = None
+    ) -> bool:
+        """An empty chat with the load-time options: the server answers when the model is in memory."""
+        options = {"num_ctx": request.parameters.num_ctx or NUM_CTX_WHEN_NOT_TOLD}
+        body = {**_body(request), "messages": [], "options": options}
+        for name in ("format", "think", "tools"):
+            body.pop(name, None)
+        with self.transport.open("POST", "/api/chat", body, limits=limits, handle=handle) as exchange:
+            require_ok(exchange, model=request.model)
+            for line in exchange.lines():
+                piece = answers.parsed(line)
+                if piece.get("error"):
+                    raise explain_in_answer(piece, model=request.model)
+                if piece.get("done"):
+                    return exchange.elapsed_ms() >= COLD_LOAD_MS  # it tells no durations here
+            raise BrokenStream("The server did not say that it had loaded the model.")
+
     def list_models(self, *, limits: Limits) -> list[ModelInfo]:
         with self.transport.open("GET", "/api/tags", limits=limits) as exchange:
             require_ok(exchange)
@@ -78,6 +109,15 @@ class OllamaProvider(Provider):
         for model in terse[:SHOWN_AT_MOST]:
             self._show(model, limits)
         return [_model_info(model) for model in models]
+
+    def probe(self, *, limits: Limits) -> Probe:
+        with self.transport.open("GET", "/api/version", limits=limits) as exchange:
+            version = answers.clean(require_json(exchange, "no version").get("version"))
+        if not version:
+            raise WrongServer("The server answers, but not as an Ollama does.")
+        with self.transport.open("GET", "/api/tags", limits=limits) as exchange:
+            models = answers.mappings(require_json(exchange, "no list of models").get("models"))
+        return Probe(len(models), version[:LONGEST_VERSION])
 
     def _show(self, model: dict[str, Any], limits: Limits) -> None:
         """Add what an older server's list leaves out; a model that cannot be shown stays as listed."""
@@ -122,7 +162,7 @@ class _Answer:
     """What the lines of a stream add up to."""
 
     def __init__(self, limits: Limits) -> None:
-        self._collected = answers.Collected(limits.answer_chars)
+        self._collected = answers.Collected(limits.answer_bytes)
         self._tool_calls: list[Mapping[str, Any]] = []
         self._first_token_ms: float | None = None
 
@@ -132,7 +172,7 @@ class _Answer:
         for call in calls:
             function = answers.mapping(call.get("function"))
             tool_call = answers.tool_call(call.get("id"), function.get("name"), function.get("arguments"))
-            self._collected.spend(len(str(tool_call)))
+            self._collected.spend_on_tools(str(tool_call))
             self._tool_calls.append(tool_call)
         delta = self._collected.add(message.get("content"), message.get("thinking"))
         if self._first_token_ms is None and (delta or calls):
@@ -211,15 +251,12 @@ def _progress(step: Mapping[str, Any]) -> PullProgress:
 def _model_info(model: Mapping[str, Any]) -> ModelInfo:
     details = answers.mapping(model.get("details"))
     capabilities = model.get("capabilities")
+    told = {**details, "remote_host": model.get("remote_host")}
     return ModelInfo(
         name=answers.clean(model["name"]),
         digest=answers.clean(model.get("digest")) or None,
         size_bytes=answers.count(model.get("size"), answers.MOST_BYTES),
         context_tokens=answers.count(details.get("context_length")),
         capabilities=tuple(map(answers.clean, capabilities)) if isinstance(capabilities, list) else (),
-        details={
-            name: answers.clean(details[name])
-            for name in ("family", "parameter_size", "quantization_level", "format")
-            if answers.clean(details.get(name))
-        },
+        details={name: answers.clean(told[name]) for name in TOLD if answers.clean(told.get(name))},
     )

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llm_routing.errors import BrokenStream, ProviderError
+from llm_routing.errors import BrokenStream, ProviderError, WrongServer
 from llm_routing.providers import answers
 from llm_routing.providers.base import Provider
-from llm_routing.providers.refusals import explain_in_answer, require_ok
-from llm_routing.providers.transport import CallHandle, Exchange
+from llm_routing.providers.calls import CallHandle
+from llm_routing.providers.exchange import LONGEST_LINE, Exchange
+from llm_routing.providers.refusals import explain_in_answer, require_json, require_ok
 from llm_routing.tokens import least_tokens
-from llm_routing.types import Completion, CompletionRequest, Delta, Limits, ModelInfo, Timings
+from llm_routing.types import Completion, CompletionRequest, Delta, Limits, ModelInfo, Probe, Timings
 
 MOST_TOOL_CALLS = 256
 _VERSION_AT_END = re.compile(r"/v\d+$")
@@ -49,6 +50,13 @@ class OpenAICompatibleProvider(Provider):
             raise ProviderError("The server does not list its models. Is its address right?")
         return [_model_info(model) for model in answers.mappings(listed) if answers.clean(model.get("id"))]
 
+    def probe(self, *, limits: Limits) -> Probe:
+        with self.transport.open("GET", self._path("/models"), limits=limits) as exchange:
+            listed = require_json(exchange, "no list of models").get("data")
+        if not isinstance(listed, list):
+            raise WrongServer("The server answers, but does not list its models.")
+        return Probe(len(answers.mappings(listed)))
+
     def _path(self, path: str) -> str:
         return path if _VERSION_AT_END.search(self.transport.base_url) else f"/v1{path}"
 
@@ -59,7 +67,7 @@ def _chunks(exchange: Exchange) -> Iterator[Mapping[str, Any]]:
     Raises BrokenStream where the stream ended neither with [DONE] nor with a reason to stop.
     """
     if exchange.content_type == "application/json":
-        whole = answers.mapping(exchange.json())
+        whole = answers.parsed(exchange.text(longest=LONGEST_LINE))
         if not _choice(whole) and not whole.get("error"):
             raise BrokenStream("The server sent an answer that has nothing in it.")
         yield whole
@@ -83,12 +91,21 @@ def _choice(chunk: Mapping[str, Any]) -> Mapping[str, Any]:
     return next(iter(answers.mappings(chunk.get("choices"))), {})
 
 
+class _ToolCall:
+    """One call of a tool, as far as its parts have come."""
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = answers.Text()
+        self.arguments = answers.Text()
+
+
 class _Answer:
     """What a stream of chunks adds up to."""
 
     def __init__(self, limits: Limits) -> None:
-        self._collected = answers.Collected(limits.answer_chars)
-        self._tool_calls: dict[int, dict[str, str]] = {}
+        self._collected = answers.Collected(limits.answer_bytes)
+        self._tool_calls: dict[int, _ToolCall] = {}
         self._usage: Mapping[str, Any] = {}
         self._timings: Mapping[str, Any] = {}
         self._stop_reason: str | None = None
@@ -112,15 +129,13 @@ class _Answer:
     def _add_tool_call(self, part: Mapping[str, Any], position: int) -> None:
         """A call comes in parts: name and id once, the arguments' text piece by piece."""
         index = answers.count(part.get("index"), MOST_TOOL_CALLS)
-        call = self._tool_calls.setdefault(
-            position if index is None else index, {"id": "", "name": "", "arguments": ""}
-        )
+        call = self._tool_calls.setdefault(position if index is None else index, _ToolCall())
         function = answers.mapping(part.get("function"))
         name, arguments = answers.clean(function.get("name")), answers.clean(function.get("arguments"))
-        self._collected.spend(len(name) + len(arguments))
-        call["id"] = answers.clean(part.get("id")) or call["id"]
-        call["name"] += name
-        call["arguments"] += arguments
+        self._collected.spend_on_tools(name + arguments)
+        call.id = answers.clean(part.get("id")) or call.id
+        call.name.add(name)
+        call.arguments.add(arguments)
 
     def completion(self, request: CompletionRequest, exchange: Exchange) -> Completion:
         input_tokens = answers.count(self._usage.get("prompt_tokens"))
@@ -139,7 +154,7 @@ class _Answer:
             ),
         )
         calls = (
-            answers.tool_call(call["id"], call["name"], call["arguments"])
+            answers.tool_call(call.id, str(call.name), str(call.arguments))
             for _, call in sorted(self._tool_calls.items())
         )
         return answers.with_tool_calls(completion, tuple(calls))

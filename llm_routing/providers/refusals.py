@@ -15,9 +15,10 @@ from llm_routing.errors import (
     ProviderError,
     ProviderOverloaded,
     ProviderUnavailable,
+    WrongServer,
 )
 from llm_routing.providers.answers import clean, count
-from llm_routing.providers.transport import Exchange
+from llm_routing.providers.exchange import LONGEST_BODY, Exchange
 
 LONGEST_TEXT = 500  # characters of a server's error text that we pass on
 _TOO_LONG = re.compile(
@@ -46,8 +47,27 @@ def require_ok(exchange: Exchange, *, model: str = "") -> None:
         body = json.loads(text)
     except (ValueError, RecursionError):
         body = None
-    error = body if isinstance(body, dict) else ""
-    raise explain(error, status=exchange.status, model=model, retry_after=exchange.retry_after)
+    said = body if isinstance(body, dict) else ""
+    error = explain(said, status=exchange.status, model=model, retry_after=exchange.retry_after)
+    error.answered = exchange.status
+    raise error
+
+
+def require_json(exchange: Exchange, missing: str) -> Mapping[str, Any]:
+    """The object that a good answer holds. Raises WrongServer for a web page, and for what is no object.
+
+    `missing` says in a few words what is not there then, as in "no list of models".
+    """
+    require_ok(exchange)
+    if "html" in exchange.content_type:
+        raise WrongServer("A web page answers there, and no API.")
+    try:
+        body = json.loads(exchange.text(longest=LONGEST_BODY))
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise WrongServer(f"The server answers there with {missing}.")
+    return body
 
 
 def explain(
@@ -117,5 +137,7 @@ def _by_status(status: int, text: str, retry_after: float | None) -> ProviderErr
         return ProviderError(f"The server failed ({status}){said}", retry_after=retry_after)
     if 300 <= status < 400:
         return BadProviderRequest(f"The server redirects ({status}), and is not followed: name its target.")
+    if status < 200:
+        return BadProviderRequest(f"The server goes on in another protocol ({status}) that nobody asked for.")
     what = {401: "refuses our key", 403: "refuses our key", 404: "knows no such route, is its address right?"}
     return BadProviderRequest(f"The server {what.get(status, 'refuses the request')} ({status}){said}")

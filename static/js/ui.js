@@ -7,6 +7,20 @@ document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-dialog-open]");
   if (opener) document.getElementById(opener.dataset.dialogOpen).showModal();
   event.target.closest("[data-dialog-close]")?.closest("dialog").close();
+  event.target.closest("a[download]")?.closest("[popover]")?.hidePopover();
+});
+
+// data-waits: a whole page comes as the answer, and may take a while. Buttons count until they are sent.
+function wait(form, waiting) {
+  form.querySelector("progress").hidden = !waiting;
+  for (const button of form.querySelectorAll("button")) button.disabled = waiting;
+}
+
+document.addEventListener("submit", (event) => {
+  if (event.target.matches("[data-waits]")) setTimeout(() => wait(event.target, true));
+});
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) for (const form of document.querySelectorAll("[data-waits]")) wait(form, false);
 });
 
 // A form marked data-dialog-done closes its dialog and is emptied when the server has taken it.
@@ -33,12 +47,23 @@ document.addEventListener("input", (event) => {
   if (slider) slider.parentElement.querySelector("output").textContent = slider.value;
 });
 
-// The snackbar's message leaves by itself.
+// The snackbar's message leaves by itself; a page may come with one.
 const snackbar = document.getElementById("snackbar");
 new MutationObserver(() => {
   const message = snackbar.firstElementChild;
-  if (message) setTimeout(() => message.remove(), SNACKBAR_MS);
+  if (!message) return;
+  // An open dialog covers all that is outside of it.
+  const room = document.querySelector("dialog:modal") ?? document.body;
+  if (snackbar.parentElement !== room) room.append(snackbar);
+  setTimeout(() => message.remove(), SNACKBAR_MS);
 }).observe(snackbar, { childList: true });
+document.addEventListener(
+  "close",
+  (event) => {
+    if (event.target.contains(snackbar)) document.body.append(snackbar);
+  },
+  true,
+);
 
 function say(text) {
   const message = document.createElement("p");
@@ -46,10 +71,14 @@ function say(text) {
   snackbar.replaceChildren(message);
 }
 
+// Said again, so that it is announced too: a live region's first content is not.
+if (snackbar.firstElementChild) say(snackbar.firstElementChild.textContent);
+
 document.addEventListener("htmx:sendError", () => say("The server cannot be reached."));
 // An answer that is not meant for the snackbar must not replace a part of the page with an error.
 document.addEventListener("htmx:beforeSwap", (event) => {
-  const { xhr } = event.detail;
+  const { xhr, target } = event.detail;
+  if (target !== snackbar && target.contains(snackbar)) document.body.append(snackbar);
   if (xhr.status >= 400 && !xhr.getResponseHeader("HX-Retarget")) {
     event.detail.shouldSwap = false;
     say("That did not work. Please try again.");

@@ -11,10 +11,10 @@ from django.utils import timezone
 from evalsuite.audit.models import AuditEvent
 from evalsuite.audit.services import record
 from evalsuite.ids import new_id
-from evalsuite.quotas.models import UsageCounter, UsageRecord
-from experiments.models import Batch, EvalScore, Evaluator, ExperimentRun, RunAttempt
-from llm_routing.models import ChatProfile, Provider, SlotLease
-from playground.models import PlaygroundMessage, PlaygroundSession
+from evalsuite.quotas.models import OrgLimits, UsageCounter, UsageRecord
+from experiments.models import Batch, EvalScore, Evaluation, Evaluator, ExperimentRun, RunAttempt, Thumb
+from llm_routing.models import ChatProfileVersion, Provider
+from playground.models import Comparison, PlaygroundMessage, PlaygroundSession
 from tests import factories
 
 OURS = ["orgs", "audit", "quotas", "llm_routing", "playground", "experiments"]
@@ -23,13 +23,16 @@ READ_ONLY = {
     ExperimentRun,
     RunAttempt,
     Batch,
+    Comparison,
     PlaygroundSession,
     PlaygroundMessage,
     AuditEvent,
     UsageRecord,
     UsageCounter,
-    SlotLease,
     EvalScore,
+    Thumb,
+    ChatProfileVersion,
+    Evaluation,
 }
 KEY = "sk-very-secret"
 
@@ -44,23 +47,31 @@ def fill(org, user, suffix=""):
     factories.set_default_model(org, model)
     Provider.objects.filter(pk=model.provider_id).update(api_key=KEY)
     Provider.objects.get(pk=model.provider_id)
-    SlotLease.objects.create(endpoint=model.provider.endpoints.get(), number=1)
-    ChatProfile.objects.create(org=org, name=f"P{suffix}", model_provider="ollama", model_name="tiny:1b")
+    factories.make_profile(org, f"P{suffix}")
     experiment = factories.make_experiment(org, inputs=2, variants=2, name=f"Of {org.name}", user=user)
     run = factories.make_run(experiment)
     RunAttempt.objects.create(id=new_id(), run=run, number=1, started_at=timezone.now())
     metric = factories.make_metric(org, f"correctness{suffix}")
-    Evaluator.objects.create(experiment=experiment, metric=metric, kind="exact_match", name="E")
+    evaluator = Evaluator.objects.create(experiment=experiment, metric=metric, kind="exact_match", name="E")
+    Evaluation.objects.create(run=run, batch=run.batch, evaluator=evaluator)
     EvalScore.objects.create(run=run, metric=metric, value=1, rater=user)
+    Thumb.objects.create(run=run, rater=user, up=True)
+    Comparison.objects.create(org=org, user=user, prompt="hello")
     session = PlaygroundSession.objects.create(
         org=org, user=user, model_provider="ollama", model_name="tiny:1b", temperature=0.7, top_p=1
     )
     PlaygroundMessage.objects.create(session=session, role="user", content="hello")
     UsageRecord.objects.create(
-        org=org, attempt=new_id(), kind="experiment", model_provider="ollama", model_name="m"
+        org=org,
+        attempt=new_id(),
+        kind="experiment",
+        model_provider="ollama",
+        model_name="m",
+        day=timezone.now().date(),
     )
-    day = timezone.now().date() - timedelta(days=UsageCounter.objects.count())
-    UsageCounter.objects.create(org=org, day=day)
+    month = (timezone.now().date() - timedelta(days=31 * UsageCounter.objects.count())).replace(day=1)
+    UsageCounter.objects.create(org=org, month=month, day=month)
+    OrgLimits.objects.get_or_create(org=org)
     record("test.happened", org=org, actor=user, subject=org)
     return experiment
 
@@ -92,6 +103,7 @@ def provider_form(provider, **fields):
         "endpoints-0-provider": str(provider.pk),
         "endpoints-0-base_url": endpoint.base_url,
         "endpoints-0-slots": "4",
+        "endpoints-0-weight": "1",
         "endpoints-0-enabled": "on",
         **fields,
     }

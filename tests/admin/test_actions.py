@@ -49,7 +49,7 @@ def test_synchronise_tells_what_happened_or_why_not(root, experiment, ollama_tha
     RegisteredModel.objects.update(name="old:1b")
     told = messages_of(act(root, Provider, "synchronise", provider))[0]
     assert "1 models added, 0 updated, 1 gone." in told
-    assert AuditEvent.objects.filter(event="admin.provider.synchronised").exists()
+    assert AuditEvent.objects.filter(event="provider.synced").exists()
 
 
 def test_deleting_tells_the_audit_log(root, org):

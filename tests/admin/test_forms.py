@@ -59,4 +59,9 @@ def test_a_metric_has_a_range(root, experiment):
     assert root.post(page, {**data, "minimum": "5", "maximum": "1"}).status_code == 200
     assert root.post(page, {**data, "step": "0"}).status_code == 200
     assert root.post(page, {**data, "minimum": "nan"}).status_code == 200
+    assert (
+        root.post(page, {**data, "minimum": "1", "maximum": "5", "labels": '{"6": "off"}'}).status_code == 200
+    )
+    assert root.post(page, {**data, "labels": '{"x": "no number"}'}).status_code == 200
+    assert root.post(page, {**data, "key": "No Key"}).status_code == 200
     assert root.post(page, {**data, "minimum": "1", "maximum": "5", "step": "1"}).status_code == 302

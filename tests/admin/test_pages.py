@@ -27,7 +27,16 @@ def test_every_model_of_ours_has_a_page():
 
     models = {model for app in OURS for model in apps.get_app_config(app).get_models()}
     without = {model.__name__ for model in models - set(PAGES)}
-    assert without <= {"SweepTurn"}
+    # Bookkeeping of the moment that nobody reads or edits; and keys, which have their page in the console.
+    assert without <= {
+        "ApiKey",
+        "SweepTurn",
+        "GateState",
+        "PlaygroundMinute",
+        "IdempotencyKey",
+        "PendingEvent",
+        "AuditSeal",
+    }
 
 
 @pytest.mark.parametrize("model", PAGES, ids=lambda model: model.__name__)

@@ -27,7 +27,7 @@ def test_the_key_is_kept_replaced_and_cleared_and_told_nowhere(root, experiment)
     assert key_after(api_key="sk-new") == "sk-new"
     assert key_after(clear_key="on") == ""
     told = str(list(AuditEvent.objects.values_list("before", "after")))
-    assert "api_key" in told
+    assert told.count("apiKey") == 4
     assert "sk-" not in told
 
 
@@ -45,7 +45,13 @@ def test_a_changed_address_clears_the_key_unless_a_new_one_comes_along(root, exp
     provider.refresh_from_db()
     assert provider.api_key == "sk-new"
     endpoint = provider.endpoints.get()
-    data = {"provider": provider.pk, "base_url": "http://127.0.0.1:12/", "slots": 1, "enabled": "on"}
+    data = {
+        "provider": provider.pk,
+        "base_url": "http://127.0.0.1:12/",
+        "slots": 1,
+        "weight": 2,
+        "enabled": "on",
+    }
     assert root.post(url(Endpoint, "change", endpoint.pk), data).status_code == 302
     provider.refresh_from_db()
     assert provider.api_key == ""
@@ -83,7 +89,7 @@ def test_an_orgs_provider_stays_out_of_private_networks_whoever_adds_it(root, ex
 )
 def test_an_endpoints_address_is_checked(root, experiment, address):
     provider = Provider.objects.get()
-    data = {"provider": provider.pk, "base_url": address, "slots": 1}
+    data = {"provider": provider.pk, "base_url": address, "slots": 1, "weight": 1}
     assert root.post(url(Endpoint, "add"), data).status_code == 200
     assert provider.endpoints.count() == 1
 
@@ -92,12 +98,12 @@ def test_an_address_is_taken_once(root, experiment, settings):
     settings.PRIVATE_PROVIDER_NETWORKS = ["127.0.0.0/8"]
     provider = Provider.objects.get()
     endpoint = provider.endpoints.get()
-    data = {"provider": provider.pk, "base_url": endpoint.base_url, "slots": 1}
+    data = {"provider": provider.pk, "base_url": endpoint.base_url, "slots": 1, "weight": 1}
     assert root.post(url(Endpoint, "add"), data).status_code == 200
     twice = {
         "endpoints-TOTAL_FORMS": "3",
         **{f"endpoints-{n}-base_url": "http://127.0.0.1:11" for n in (1, 2)},
-        **{f"endpoints-{n}-slots": "1" for n in (1, 2)},
+        **{f"endpoints-{n}-{field}": "1" for n in (1, 2) for field in ("slots", "weight")},
         **{f"endpoints-{n}-provider": str(provider.pk) for n in (1, 2)},
     }
     assert (
@@ -119,7 +125,7 @@ def test_an_orgs_staff_may_name_and_ask_public_servers_only(signed_in, experimen
     assert (
         client.post(url(Provider, "change", provider.pk), provider_form(provider, **new)).status_code == 200
     )
-    data = {"provider": provider.pk, "base_url": "http://169.254.169.254", "slots": 1}
+    data = {"provider": provider.pk, "base_url": "http://169.254.169.254", "slots": 1, "weight": 1}
     assert client.post(url(Endpoint, "add"), data).status_code == 200
     assert provider.endpoints.get().base_url == "http://127.0.0.1:9"
     provider.endpoints.update(base_url=ollama_that_lists.url)  # as a superuser may
@@ -150,6 +156,8 @@ def test_a_profile_is_for_a_model_that_is_there(root, experiment):
     assert answer.status_code == 302
     profile.refresh_from_db()
     assert (profile.version, profile.system_prompt) == (2, " x\n")
+    kept = profile.versions.values_list("number", "system_prompt", "author__username")
+    assert list(kept) == [(2, " x\n", "root"), (1, "You are kind.", None)]
 
 
 def test_the_default_is_a_model_that_the_org_may_call(root, experiment):

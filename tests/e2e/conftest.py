@@ -27,17 +27,28 @@ def chromium():
 
 
 @pytest.fixture
-def page(chromium, site):
+def refusals():
+    """Statuses that the test provokes: browsers report each to the console as an error."""
+    return set()
+
+
+@pytest.fixture
+def page(chromium, site, refusals):
     """A page at the site's login. At the end it must have been quiet."""
     context = chromium.new_context(base_url=site.url, viewport={"width": 1280, "height": 900})
     page = context.new_page()
     trouble: list[str] = []
-    page.on("console", lambda message: trouble.append(message.text) if message.type == "error" else None)
+    page.on("console", lambda message: _note_error(message, refusals, trouble))
     page.on("pageerror", lambda error: trouble.append(str(error)))
     page.on("request", lambda request: _note_foreign(request.url, site.url, trouble))
     yield page
     context.close()
     assert trouble == []
+
+
+def _note_error(message, refusals: set[int], trouble: list[str]) -> None:
+    if message.type == "error" and not any(f"with a status of {one} " in message.text for one in refusals):
+        trouble.append(message.text)
 
 
 def _note_foreign(url: str, home: str, trouble: list[str]) -> None:
@@ -55,12 +66,27 @@ def signed_in(page, alice):
     return page
 
 
+# The transition of an element that a swap takes away may never say that it has finished.
+FADED = """Promise.race([
+  Promise.allSettled(
+    document.getAnimations().filter((one) => one instanceof CSSTransition).map((one) => one.finished)),
+  new Promise((resolve) => setTimeout(resolve, 2000)),
+])"""
+
+
 def require_accessible(page) -> None:
     """No violation that axe finds, in the light and in the dark scheme."""
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         page.wait_for_timeout(250)  # colours fade from one scheme to the other
+        page.evaluate(FADED)
         violations = Axe().run(page).response["violations"]
         found = [(item["id"], [node["html"][:200] for node in item["nodes"]]) for item in violations]
         assert found == [], f"{page.url} ({scheme})"
     page.emulate_media(color_scheme="light")
+
+
+def settled(page):
+    """Wait until htmx listens to what it has swapped in: some 20 ms, in which only a test is fast enough."""
+    busy = ".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added"
+    expect(page.locator(busy)).to_have_count(0)

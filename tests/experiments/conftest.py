@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
@@ -13,13 +14,32 @@ import pytest
 import redis
 from celery import Celery
 from django.db import connections
+from django.utils import timezone
 
 from evalsuite.env import ROOT
+from experiments.models import Evaluator
 from experiments.services import permits
+from experiments.services.execution import stopping
 from llm_routing import slots
 from tests import factories
 
 REDIS_URL = os.environ.get("TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
+
+
+# A worker refuses to start with DEBUG.
+AS_DEPLOYED = {
+    "DEBUG": "0",
+    "SECRET_KEY": "worker-worker-worker-worker-worker-worker-worker",
+    "JWT_SIGNING_KEY": "another-another-another-another-another-another",
+    "FIELD_ENCRYPTION_KEYS": base64.urlsafe_b64encode(b"w" * 32).decode(),
+}
+
+
+@pytest.fixture(autouse=True)
+def this_process_goes_on():
+    """A worker that was stopped in it told this process to end."""
+    yield
+    stopping.clear()
 
 
 @pytest.fixture
@@ -66,6 +86,7 @@ def worker_process(prefix: str, *, pool: str = "threads", **env: str):
         cwd=ROOT,
         env={
             **os.environ,
+            **AS_DEPLOYED,
             "DATABASE_URL": url,
             "BROKER_URL": REDIS_URL,
             "BROKER_KEY_PREFIX": prefix,
@@ -96,3 +117,26 @@ def experiment(org, ollama):
     """Ten inputs and two variants on a model of `ollama`."""
     factories.set_default_model(org, factories.make_model(base_url=ollama.base_url, slots=8))
     return factories.make_experiment(org, inputs=10, variants=2)
+
+
+@pytest.fixture
+def evaluator(org, experiment):
+    metric = factories.make_metric(org)
+    return Evaluator.objects.create(experiment=experiment, metric=metric, kind="exact_match", name="Exact")
+
+
+@pytest.fixture
+def run(experiment):
+    """An answer in a batch that has ended."""
+    run = factories.make_run(experiment)
+    run.batch.finished_at = timezone.now()
+    run.batch.save()
+    return run
+
+
+@pytest.fixture
+def data_dir(settings, tmp_path):
+    """For commands that work in this process, and are not to wait long for the sweeper."""
+    settings.DATA_DIR = tmp_path
+    settings.SWEEP_EVERY = 0.3
+    return tmp_path

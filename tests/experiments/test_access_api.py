@@ -18,6 +18,7 @@ ROUTES = [
     ("GET", "metrics/{metric}", READ),
     ("PATCH", "metrics/{metric}", WRITE),
     ("DELETE", "metrics/{metric}", WRITE),
+    ("GET", "evaluator-kinds", READ),
     ("GET", "experiments", READ),
     ("POST", "experiments", WRITE),
     ("GET", "experiments/{experiment}", READ),
@@ -34,6 +35,7 @@ ROUTES = [
     ("PATCH", "experiments/{experiment}/inputs/{input}", WRITE),
     ("DELETE", "experiments/{experiment}/inputs/{input}", WRITE),
     ("POST", "experiments/{experiment}/run", WRITE),
+    ("POST", "experiments/{experiment}/run/plan", READ),
     ("GET", "experiments/{experiment}/batches", READ),
     ("GET", "experiments/{experiment}/runs", READ),
     ("GET", "experiments/{experiment}/results", READ),
@@ -42,9 +44,14 @@ ROUTES = [
     ("GET", "experiments/{experiment}/evaluators/{evaluator}", READ),
     ("PATCH", "experiments/{experiment}/evaluators/{evaluator}", WRITE),
     ("DELETE", "experiments/{experiment}/evaluators/{evaluator}", WRITE),
+    ("POST", "experiments/{experiment}/evaluate", WRITE),
+    ("POST", "experiments/batches/{batch}/evaluate", WRITE),
     ("GET", "experiments/batches/{batch}", READ),
+    ("GET", "experiments/batches/{batch}/progress", READ),
     ("POST", "experiments/batches/{batch}/cancel", WRITE),
     ("POST", "experiments/batches/{batch}/retry", WRITE),
+    ("POST", "experiments/batches/{batch}/pause", WRITE),
+    ("POST", "experiments/batches/{batch}/resume", WRITE),
     ("GET", "experiments/runs/{run}", READ),
     ("DELETE", "experiments/runs/{run}", WRITE),
     ("POST", "experiments/runs/{run}/feedback", RATE),
@@ -58,6 +65,11 @@ LACKING = sorted(
     {(method, path) for _, path, _ in ROUTES for method in ("PUT", "TRACE", "GET", "POST", "PATCH", "DELETE")}
     - {(method, path) for method, path, _ in ROUTES}
 )
+# They need more than ids, so they stand below by themselves; tests/test_urlconf.py has their permissions.
+WITH_WORDS = {
+    "experiments/*/comparison": "experiments/{experiment}/comparison?baseline={variant}&candidate={input}",
+    "experiments/*/export/*/*": "experiments/{experiment}/export/inputs/csv",
+}
 each_route = pytest.mark.parametrize(("method", "path", "permission"), ROUTES)
 
 
@@ -99,7 +111,13 @@ def test_the_table_names_every_route():
 
     known = {shape(path) for _, path, _ in ROUTES}
     routes = {shape(str(route.pattern).removeprefix("orgs/<str:org_id>/")) for route in api_urlpatterns}
-    assert {route for route in routes if not route.endswith("/events")} == known
+    assert {route for route in routes if not route.endswith("/events")} == known | WITH_WORDS.keys()
+
+
+@pytest.mark.parametrize("path", WITH_WORDS.values())
+def test_an_experiment_of_another_org_is_404_whatever_else_is_said(api, org, path):
+    response = call(api, "GET", org, path, rows_of(factories.make_org()))
+    assert (response.status_code, response.json()["error"]) == (404, "EXPERIMENT_NOT_FOUND")
 
 
 @each_route

@@ -11,7 +11,8 @@ from django.urls import reverse
 
 from evalsuite.audit.models import AuditEvent
 from evalsuite.orgs.models import Membership, User
-from experiments.datasets import formats, uploads
+from evalsuite.uploads import UPLOAD_MAX
+from experiments.datasets import uploads
 from experiments.datasets.checking import Checked
 from experiments.datasets.formats import CSV, XLSX, JSONLines
 from experiments.datasets.resources import InputResource
@@ -183,12 +184,19 @@ def test_bad_json_lines_are_named():
     found = problems(
         '{"key": "a", "content": 1}\nnonsense\n[1]\n{"key": "\\ud800", "content": "x"}', kind=JSONLines
     )
-    assert found[0].startswith("line 2: this is not JSON")
-    assert found[1:] == [
-        "line 3: this is not a JSON object",
+    assert found[1].startswith("line 2: this is not JSON")
+    assert [found[0], *found[2:]] == [
         "line 1, column content: this is not a text",
+        "line 3: this is not a JSON object",
         "line 4, column key: it holds half of a character (a lone surrogate)",
     ]
+
+
+def test_a_column_that_comes_late_is_missing_before():
+    lines = JSONLines().create_dataset(
+        '{"key": "a", "content": "x"}\n{"content": "y", "expected": "z", "key": "b"}'
+    )
+    assert Checked(lines, set()).rows == [("a", "x", None, "{}"), ("b", "y", "z", "{}")]
 
 
 def test_bytes_that_are_no_text_are_refused_with_their_line(staff, experiment):
@@ -202,8 +210,8 @@ def test_bytes_that_are_no_text_are_refused_in_json_lines_too(staff, experiment)
 
 
 def test_a_file_over_the_bound_is_refused(staff, experiment):
-    answer = upload(staff, experiment, "key,content\na," + "x" * formats.UPLOAD_MAX)
-    assert "A file may have 10 MB." in answer.content.decode()
+    answer = upload(staff, experiment, "key,content\na," + "x" * UPLOAD_MAX)
+    assert "A file may have 25 MB." in answer.content.decode()
     assert not experiment.inputs.exists()
 
 
@@ -254,16 +262,19 @@ TRICKY = [
     ("'=k", "''-x", None, {}),
     ("plain", "'quoted' text", "ä \u2028 \r\n line", {"deep": {"é": 1}}),
     ("@at", "\ttab", "-1", {"x": 1.5}),
+    ("controls", "bell \x07 and _x0041_", "lines\r\nand \x1b", {}),
+    ("long", "=" + "0123456789" * 10_000, "'" * 40_000, {"long": "ü" * 30_000}),
 ]
 
 
-@pytest.mark.parametrize("kind", [CSV, JSONLines])
+@pytest.mark.parametrize("kind", [CSV, JSONLines, XLSX])
 def test_what_is_exported_is_imported_as_it_was(kind, experiment, alice):
     for key, content, expected, metadata in TRICKY:
         experiment.inputs.create(key=key, content=content, expected=expected, metadata=metadata)
-    text = kind().export_data(InputResource().export(experiment.inputs.order_by("id")))
+    data = kind().export_data(InputResource().export(experiment.inputs.order_by("id")))
     copy = factories.make_experiment(experiment.org, inputs=0)
-    result = InputResource(experiment=copy, author=alice).import_data(kind().create_dataset(text.encode()))
+    data = data.encode() if isinstance(data, str) else data
+    result = InputResource(experiment=copy, author=alice).import_data(kind().create_dataset(data))
     assert [str(error.error) for error in result.base_errors] == []
     rows = copy.inputs.order_by("id").values_list("key", "content", "expected", "metadata")
     assert list(rows) == TRICKY
@@ -275,18 +286,30 @@ def test_formulas_are_neutralised_on_export(staff, experiment):
     assert answer.content.decode().splitlines()[1] == "'=cmd,'@SUM(1),fine,{}"
 
 
-def test_xlsx_is_for_reading_and_computes_nothing(experiment):
+def test_xlsx_computes_nothing_and_keeps_what_no_cell_can_hold_beside_it(experiment):
     from io import BytesIO
 
     from openpyxl import load_workbook
 
     experiment.inputs.create(key="=1+1", content="bell \x07", expected="z" * 40_000)
-    data = XLSX().export_data(InputResource().export(experiment.inputs.all()))
-    rows = list(load_workbook(BytesIO(data)).active.values)
-    assert rows[1][:2] == ("'=1+1", "bell  ")
-    assert rows[1][2].endswith("z… (cut, 40,000 characters)")
-    assert len(rows[1][2]) == 32_767
-    assert not XLSX().can_import()
+    book = load_workbook(BytesIO(XLSX().export_data(InputResource().export(experiment.inputs.all()))))
+    rows = list(book.worksheets[0].values)
+    assert rows[1][:2] == ("'=1+1", "bell _x0007_")
+    assert rows[1][2].startswith("zzz")
+    assert "long texts" in rows[1][2]
+    assert len(rows[1][2]) <= 32_767
+    assert book["long texts"].max_row == 2
+
+
+def test_a_workbook_that_unpacks_to_too_much_is_refused(staff, experiment):
+    import zipfile
+    from io import BytesIO
+
+    bomb = BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/worksheets/sheet1.xml", b"0" * 450_000_000)
+    answer = upload(staff, experiment, bomb.getvalue(), kind="2")
+    assert "This workbook unpacks to more than may be read." in answer.content.decode()
 
 
 def test_an_export_holds_rows_of_ones_own_orgs_only(staff, experiment, charlie):

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from django.db import DataError, OperationalError
 from django.utils import timezone
 
 from evalsuite.audit.models import AuditEvent
 from evalsuite.errors import Conflict
 from evalsuite.quotas.models import UsageCounter, UsageRecord
 from experiments.models import Batch, EvalScore, Evaluator, ExperimentInput, ExperimentRun, RunAttempt
-from experiments.services import execution, planning, recording, steering, sweeping
+from experiments.services import claiming, execution, planning, recording, steering, sweeping
+from experiments.services.crew import Crew
 from experiments.services.evaluation import Panel
+from llm_routing import routing, slots
 from llm_routing.types import Completion, Timings
 from tests import factories
 from tests.experiments.conftest import wait_for
@@ -170,8 +173,12 @@ def test_evaluators_score_every_answer_in_the_workers(embedded_worker, experimen
 
 def claimed(experiment, *, want=1):
     batch = planning.start_batch(experiment=experiment, author=None)
-    model = batch.runs.first().model_id
-    return batch, execution.claim(batch.pk, model, want, "test")
+    return batch, claiming.claim(batch, group_of(batch), want, "test").cells
+
+
+def group_of(batch):
+    run = batch.runs.first()
+    return claiming.Group(run.model_id, run.load_key)
 
 
 def answer(cell, content="late"):
@@ -182,8 +189,7 @@ def test_a_worker_that_was_given_up_records_nothing(experiment):
     batch, [cell] = claimed(experiment)
     ExperimentRun.objects.filter(pk=cell.run_id).update(lease_until=timezone.now() - timezone.timedelta(1))
     assert sweeping.take_back_expired() == {batch.pk}
-    model = batch.runs.first().model_id
-    [second] = execution.claim(batch.pk, model, 1, "another")
+    [second] = claiming.claim(batch, group_of(batch), 1, "another").cells
     assert (second.run_id, second.attempt) == (cell.run_id, 2)
     recording.record(batch, Panel(experiment), [answer(cell)])
     run = ExperimentRun.objects.get(pk=cell.run_id)
@@ -197,23 +203,35 @@ def test_a_worker_that_was_given_up_records_nothing(experiment):
 
 
 def test_a_cell_that_loses_its_worker_three_times_fails(experiment):
-    batch, cells = claimed(experiment)
-    for _ in range(3):
-        ExperimentRun.objects.filter(pk=cells[0].run_id).update(
+    batch, [cell] = claimed(experiment)
+    for round_number in range(3):
+        ExperimentRun.objects.filter(pk=cell.run_id).update(
             lease_until=timezone.now() - timezone.timedelta(1)
         )
         sweeping.take_back_expired()
-        cells = execution.claim(batch.pk, batch.runs.first().model_id, 1, "again") or cells
-    run = ExperimentRun.objects.get(pk=cells[0].run_id)
+        # Twice it comes back; the second time as the last of all, since it may kill again.
+        again = [one.run_id for one in claiming.claim(batch, group_of(batch), 20, "again").cells]
+        assert (cell.run_id in again) is (round_number < 2)
     lost = ExperimentRun.objects.get(batch=batch, crashes=3)
-    assert (lost.state, lost.error_code) == ("failed", "WORKER_LOST")
-    assert run.attempts.count() >= 1
+    assert (lost.pk, lost.state, lost.error_code) == (cell.run_id, "failed", "WORKER_LOST")
+    assert lost.attempts.count() == 3
+
+
+def test_suspects_are_claimed_last_and_one_at_a_time(experiment):
+    batch = planning.start_batch(experiment=experiment, author=None)
+    first, second = batch.runs.order_by("position")[:2]
+    batch.runs.filter(pk__in=[first.pk, second.pk]).update(crashes=2)
+    taken = claiming.claim(batch, group_of(batch), 30, "test", suspect=True).cells
+    assert [one.run_id for one in taken].index(first.pk) == len(taken) - 1 == 18
+    assert claiming.claim(batch, group_of(batch), 30, "test", suspect=False).cells == []
+    [last] = claiming.claim(batch, group_of(batch), 30, "test", suspect=True).cells
+    assert last.run_id == second.pk
 
 
 def test_no_cell_of_a_cancelled_batch_can_be_claimed(experiment, alice):
     batch, _ = claimed(experiment)
     steering.cancel(batch, actor=alice)
-    assert execution.claim(batch.pk, batch.runs.first().model_id, 5, "test") == []
+    assert claiming.claim(batch, group_of(batch), 5, "test").cells == []
 
 
 def test_the_sweeper_ends_batches_and_hands_out_permits_that_were_lost(
@@ -240,3 +258,60 @@ def test_a_model_that_was_removed_fails_its_cells(experiment, embedded_worker, m
     execution.drain(batch.pk)
     assert states(batch) == {"failed": 20}
     assert batch.runs.first().error_code == "MODEL_NOT_FOUND"
+
+
+def test_results_that_the_database_never_takes_are_given_up_with_their_leases(
+    experiment, settings, monkeypatch
+):
+    settings.CELL_LEASE = 0.3
+    monkeypatch.setattr(recording, "AGAIN_S", 0.05)
+    batch = planning.start_batch(experiment=experiment, author=None, parallel=4)
+
+    def away(*_, **__):
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(recording, "record", away)
+    with Crew(batch) as crew:
+        wait_for(lambda: crew.work() and crew.busy)
+        monkeypatch.setattr(claiming, "claim", away)  # it comes for no more
+        wait_for(lambda: crew.work() and not crew.busy)
+    assert states(batch)["running"] >= 1
+
+    def all_are_queued():
+        sweeping.take_back_expired()
+        return states(batch) == {"queued": 20}
+
+    wait_for(all_are_queued)
+
+
+def test_lanes_for_which_nothing_could_be_claimed_are_given_back(experiment, monkeypatch):
+    def away(*_, **__):
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(recording, "AGAIN_S", 0.05)
+    batch = planning.start_batch(experiment=experiment, author=None, parallel=4)
+    with Crew(batch) as crew, monkeypatch.context() as away_for_now:
+        away_for_now.setattr(claiming, "claim", away)
+        assert crew.work()
+        assert routing.in_use(batch.pk) >= 1
+    assert routing.in_use(batch.pk) == 0
+    assert not slots.keeper.held
+
+
+def test_an_answer_that_the_database_refuses_costs_its_own_cell_alone(experiment, monkeypatch):
+    batch = planning.start_batch(experiment=experiment, author=None)
+    cells = claiming.claim(batch, group_of(batch), 3, "test").cells
+    record = recording.record
+
+    def refusing(batch, panel, outcomes):
+        if any(isinstance(o, recording.Answered) and o.completion.content == "bad" for o in outcomes):
+            raise DataError("not in this database")
+        record(batch, panel, outcomes)
+
+    monkeypatch.setattr(recording, "record", refusing)
+    answers = [answer(cell, content) for cell, content in zip(cells, ["one", "bad", "two"], strict=True)]
+    recording.record_for_certain(batch, Panel(experiment), answers)
+    outputs = dict(batch.runs.filter(state="succeeded").values_list("pk", "output"))
+    assert outputs == {cells[0].run_id: "one", cells[2].run_id: "two"}
+    [failed] = batch.runs.filter(state="failed")
+    assert (failed.pk, failed.error_message) == (cells[1].run_id, "The answer could not be stored.")

@@ -5,25 +5,19 @@ from __future__ import annotations
 import fcntl
 import io
 import json
-from types import SimpleNamespace
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from experiments.models import Batch
+from experiments.services import planning
 from experiments.worker import EmbeddedWorker
 from tests import factories
+from tests.experiments.commands import run_experiment as run
 from tests.experiments.conftest import worker_process
 from tests.fakes.obedient_ollama import ObedientOllama
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def data_dir(settings, tmp_path):
-    settings.DATA_DIR = tmp_path
-    settings.SWEEP_EVERY = 0.3
-    return tmp_path
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("data_dir")]
 
 
 @pytest.fixture
@@ -32,20 +26,6 @@ def experiment(org):
     with ObedientOllama() as ollama:
         factories.set_default_model(org, factories.make_model(base_url=ollama.base_url, slots=8))
         yield factories.make_experiment(org, inputs=3, variants=2)
-
-
-def run(*arguments):
-    """The exit status, and what was printed to both sides."""
-    out, err = io.StringIO(), io.StringIO()
-    try:
-        call_command("run_experiment", *map(str, arguments), stdout=out, stderr=err)
-        status = 0
-    except CommandError as error:
-        status = error.returncode
-        err.write(str(error))
-    except SystemExit as exit_:
-        status = exit_.code
-    return SimpleNamespace(status=status, out=out.getvalue(), err=err.getvalue())
 
 
 def test_runs_by_name_and_shows_a_table(experiment):
@@ -82,14 +62,15 @@ def test_only_the_chosen_variant_and_input(experiment):
 def test_a_failed_cell_shows_in_the_exit_status(experiment):
     experiment.inputs.filter(key="case_1").update(content="too-long")
     done = run("Tone", "--json")
-    assert done.status == 1
+    assert done.status == 2
     assert json.loads(done.out)["cells"]["failed"] == 2
+    assert "Trouble: 2 cells failed, 0 were cancelled." in run("Tone").out
 
 
 def test_the_time_is_over(experiment):
     experiment.inputs.update(content="sleep-5")
     done = run("Tone", "--timeout", 0.5)
-    assert done.status == 3
+    assert done.status == 2
     assert "The time is over" in done.out
 
 
@@ -145,3 +126,59 @@ def test_workers_behind_a_broker_do_the_work(redis_broker, experiment, settings)
     assert json.loads(started.out)["cells"]["succeeded"] == 0
     with worker_process(redis_broker):
         assert run("Tone", "--timeout", 60).status == 0
+
+
+def test_gaps_alone_and_answers_taken_over(experiment):
+    experiment.variants.update(config={"temperature": 0})
+    assert run("Tone").status == 0
+    assert run("Tone", "--fill-gaps").status == 2
+    done = run("Tone", "--fill-gaps", "--use-cache", "--repeats", 2, "--json")
+    assert done.status == 0
+    assert json.loads(done.out)["cells"]["succeeded"] == 6
+    assert not Batch.objects.first().runs.filter(cached_from=None).exists()
+
+
+def test_a_batch_that_calls_at_most_once_within_a_budget(experiment):
+    done = run("Tone", "--at-most-once", "--token-budget", 1, "--parallel", 1)
+    batch = Batch.objects.get()
+    assert (batch.at_most_once, batch.token_budget) == (True, 1)
+    assert (done.status, batch.state, batch.paused_reason) == (2, "paused", "budget")
+    assert f"batch resume {batch.pk}" in done.out
+
+
+def steer(*arguments):
+    out = io.StringIO()
+    call_command("batch", *map(str, arguments), stdout=out)
+    return out.getvalue()
+
+
+def test_a_batch_is_steered_by_command(experiment):
+    batch = planning.start_batch(experiment=experiment, author=None, token_budget=5)
+    assert steer("pause", batch.pk, "--author", _author(experiment)) == f"Batch {batch.pk}: paused\n"
+    batch.refresh_from_db()
+    assert batch.paused_note == "bob paused it."
+    assert steer("resume", batch.pk, "--token-budget", 9) == f"Batch {batch.pk}: running\n"
+    batch.refresh_from_db()
+    assert batch.token_budget == 9
+    assert steer("cancel", batch.pk) == f"Batch {batch.pk}: cancelled\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["resume"], "not paused"),
+        (["retry"], "No cell of this batch has failed"),
+        (["pause", "--author", "nobody"], "There is no user nobody"),
+        (["cancel", "--token-budget", "5"], "resume only"),
+    ],
+)
+def test_what_cannot_be_done_to_a_batch(experiment, arguments, complaint):
+    batch = planning.start_batch(experiment=experiment, author=None)
+    with pytest.raises(CommandError, match=complaint) as refused:
+        steer(arguments[0], batch.pk, *arguments[1:])
+    assert refused.value.returncode == 2
+
+
+def test_no_such_batch(experiment):
+    with pytest.raises(CommandError, match="There is no batch"):
+        steer("pause", experiment.pk)

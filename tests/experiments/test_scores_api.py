@@ -41,6 +41,14 @@ def test_create_answers_201_and_makes_the_metric(api, alice, org, run, url):
     assert events == {"experiment.metric.created", "experiment.score.created"}
 
 
+def test_no_metric_comes_into_being_under_the_name_of_a_figure(api, url):
+    response = api.post(url, {"metricKey": "latency", "value": 4}, format="json")
+    assert (response.status_code, response.json()["error"]) == (400, "INVALID_BODY")
+    assert "Choose another key, such as my_latency." in response.json()["details"]["metricKey"][0]
+    assert not EvalMetricDefinition.objects.exists()
+    assert not EvalScore.objects.exists()
+
+
 def test_an_existing_metric_is_used(api, org, url):
     metric = factories.make_metric(org, "style")
     score = api.post(url, {"metricKey": "style", "value": 1}, format="json").json()["score"]
@@ -102,7 +110,9 @@ def test_a_value_off_the_scale_is_400_naming_the_bounds(api, org, url, value, wo
     factories.make_metric(org, "style", minimum=1, maximum=5, step=0.5)
     response = api.post(url, {"metricKey": "style", "value": value}, format="json")
     assert response.status_code == 400
-    assert words in response.json()["details"]["value"][0]
+    details = response.json()["details"]
+    assert words in details["value"][0]
+    assert (details["minimum"], details["maximum"], details["step"]) == (1.0, 5.0, 0.5)
     assert not EvalScore.objects.exists()
 
 
@@ -126,7 +136,8 @@ def test_list_read_change_and_delete(api, org, url):
     one = f"{url}/{score['id']}"
     assert api.get(url).json() == {"scores": [score], "next": None}
     assert api.get(one).json() == {"score": score}
-    assert api.patch(one, {"value": 9}, format="json").status_code == 400
+    refused = api.patch(one, {"value": 9}, format="json")
+    assert (refused.status_code, refused.json()["details"]["maximum"]) == (400, 5.0)
     changed = api.patch(one, {"value": 2}, format="json").json()["score"]
     assert (changed["value"], changed["note"]) == (2.0, None)
     assert api.delete(one).status_code == 204
@@ -145,6 +156,7 @@ def test_a_rater_changes_only_scores_of_their_own(api, org, url):
     assert EvalScore.objects.get().value == 4
 
 
+@pytest.mark.xdist_group("many connections")
 @pytest.mark.django_db(transaction=True)
 def test_64_raters_at_once_make_one_metric_and_lose_no_score(org, run, url):
     raters = [factories.make_user(org=org, role="rater") for _ in range(64)]

@@ -2,7 +2,7 @@
 
 `fail-503` (always), `flaky-503` (at the first call for that prompt), `too-long`, `broken`,
 `sleep-0.5`; anything else is answered with "echo: <prompt>". Follows the native API's streaming,
-counts and error shapes.
+counts and error shapes. Its models are always loaded, so a request to load one is no call.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ class ObedientOllama:
 
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if not body["messages"]:
+                    self.send_json(200, {"model": body["model"], "done": True, "done_reason": "load"})
+                    return
                 with ollama.lock:
                     ollama.now += 1
                     ollama.peak = max(ollama.peak, ollama.now)

@@ -61,6 +61,7 @@ class Script:
     content_type: str = "application/json"
     before: Sequence[Step] = ()
     close_after: bool = False  # end the kept connection after this answer, without having said so
+    raw: bytes | None = None  # the answer with its head, as it stands and in one write; nothing else is sent
 
 
 def json_script(body: Any, *, status: int = 200, **more: Any) -> Script:
@@ -175,6 +176,9 @@ class FakeServer:
             seen.done.set()
 
     def _play(self, connection: socket.socket, script: Script) -> bool:
+        if script.raw is not None:
+            connection.sendall(script.raw)
+            return True
         for step in script.before:
             if isinstance(step, Cut):
                 return False

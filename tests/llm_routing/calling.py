@@ -12,8 +12,9 @@ from llm_routing.errors import (
     Cancelled,
     ProviderTimeout,
 )
+from llm_routing.providers.calls import CallHandle
 from llm_routing.providers.refusals import require_ok
-from llm_routing.providers.transport import CallHandle, Transport
+from llm_routing.providers.transport import Transport
 from llm_routing.types import Limits
 
 LONG = Limits(connect_s=20, first_token_s=20, idle_s=20, total_s=20)

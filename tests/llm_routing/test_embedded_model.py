@@ -16,8 +16,9 @@ import pytest
 from llm_routing import embedded
 from llm_routing.embedded import EmbeddedModelMissing, EmbeddedServer
 from llm_routing.errors import Cancelled, PromptTooLong, ProviderUnavailable
+from llm_routing.providers.calls import CallHandle
 from llm_routing.providers.openai_compatible import OpenAICompatibleProvider
-from llm_routing.providers.transport import CallHandle, Transport
+from llm_routing.providers.transport import Transport
 from llm_routing.types import Limits
 from tests.llm_routing.conftest import make_request
 

@@ -21,8 +21,10 @@ from llm_routing.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
+from llm_routing.providers.answers import Text
+from llm_routing.providers.calls import CallHandle
 from llm_routing.providers.ollama import OllamaProvider
-from llm_routing.providers.transport import CallHandle, Transport
+from llm_routing.providers.transport import Transport
 from llm_routing.types import Limits
 from tests.fakes.ollama import answer, last, line, piece, refusal, stream
 from tests.fakes.server import Cut, Pause, Script, json_script
@@ -174,7 +176,7 @@ def test_closing_the_iterator_ends_the_request(fake_ollama, ollama, limits):
 def test_answer_is_bounded(fake_ollama, ollama):
     fake_ollama.enqueue(stream(*[piece("x" * 100)] * 5, last()))
     with pytest.raises(AnswerTooLarge):
-        ollama.complete(make_request(), limits=Limits(answer_chars=250))
+        ollama.complete(make_request(), limits=Limits(answer_bytes=250))
 
 
 @pytest.mark.parametrize(
@@ -213,3 +215,37 @@ def test_server_that_is_down_is_unavailable(limits):
     with pytest.raises(ProviderUnavailable, match="refused"):
         OllamaProvider(Transport("http://127.0.0.1:9")).complete(make_request(), limits=limits)
     assert time.monotonic() - started < 1
+
+
+def test_answer_is_bounded_by_its_bytes(fake_ollama, ollama):
+    fake_ollama.enqueue(stream(piece("\U0001f600" * 60), last()), stream(piece("\U0001f600" * 63), last()))
+    limits = Limits(answer_bytes=250)
+    assert len(ollama.complete(make_request(), limits=limits).content) == 60
+    with pytest.raises(AnswerTooLarge):
+        ollama.complete(make_request(), limits=limits)
+
+
+def test_a_line_of_more_values_than_an_answer_has_is_not_taken_apart(fake_ollama, ollama, limits):
+    text = 'a "quoted" \\ [{,}] ' * 20_000
+    bomb = b'{"message": [' + b"{}," * 30_000 + b"{}]}\n"
+    fake_ollama.enqueue(stream(piece(text), last()), Script([bomb]))
+    assert ollama.complete(make_request(), limits=limits).content == text
+    with pytest.raises(BrokenStream, match="more in it"):
+        ollama.complete(make_request(), limits=limits)
+
+
+def test_many_small_pieces_are_one_text():
+    text = Text()
+    for number in range(2_500):
+        text.add(f"{number} ")
+    assert str(text).split() == [str(number) for number in range(2_500)]
+    text.add("end")
+    assert str(text).endswith("2499 end")
+
+
+def test_a_tool_call_takes_more_room_than_its_text(fake_ollama, ollama):
+    call = {"function": {"name": "f", "arguments": {"a": [{}] * 30}}}
+    line = json.dumps({"message": {"role": "assistant", "content": "", "tool_calls": [call]}}).encode()
+    fake_ollama.enqueue(Script([line + b"\n"]))
+    with pytest.raises(AnswerTooLarge):
+        ollama.complete(make_request(), limits=Limits(answer_bytes=500))

@@ -7,6 +7,7 @@ from rest_framework.test import APIClient
 
 from evalsuite.audit.models import AuditEvent
 from experiments.models import ExperimentVariant
+from llm_routing.models import RegisteredModel
 from tests import factories
 
 BODY = {"name": "Helper", "modelName": "tiny:1b"}
@@ -143,3 +144,84 @@ def test_editors_write_and_everybody_reads(url, org, role, status):
     assert response.status_code == status
     if status == 403:
         assert response.json()["details"]["permission"] == "org:profiles:write"
+
+
+def test_every_version_is_kept_with_its_author_and_its_time(api, url, org, alice):
+    at = f"{url}/{api.post(url, BODY, format='json').json()['chatProfile']['id']}"
+    api.patch(at, {"systemPrompt": "Be brief.", "maxTokens": 9}, format="json")
+    api.patch(at, {"systemPrompt": "Be brief."}, format="json")
+    answer = api.get(f"{at}/versions").json()
+    told = [(one["version"], one["systemPrompt"], one["maxTokens"]) for one in answer["versions"]]
+    assert told == [(2, "Be brief.", 9), (1, "", None)]
+    assert {one["author"]["id"] for one in answer["versions"]} == {str(alice.pk)}
+    assert answer["versions"][0]["createdAt"] >= answer["versions"][1]["createdAt"]
+
+
+def test_versions_come_page_by_page(api, url, org):
+    row = factories.make_profile(org)
+    for number in range(4):
+        api.patch(f"{url}/{row.pk}", {"temperature": number / 4}, format="json")
+    first = api.get(f"{url}/{row.pk}/versions?limit=3").json()
+    rest = api.get(first["next"]).json()
+    assert [one["version"] for one in first["versions"] + rest["versions"]] == [5, 4, 3, 2, 1]
+    assert rest["next"] is None
+
+
+def test_an_earlier_version_is_brought_back_as_a_new_one(api, url, org):
+    row = factories.make_profile(org)
+    api.patch(f"{url}/{row.pk}", {"systemPrompt": "Worse.", "temperature": 2}, format="json")
+    response = api.post(f"{url}/{row.pk}/versions/1/restore")
+    profile = response.json()["chatProfile"]
+    assert response.status_code == 200
+    assert (profile["version"], profile["systemPrompt"], profile["temperature"]) == (3, "You are kind.", 0.7)
+    versions = api.get(f"{url}/{row.pk}/versions").json()["versions"]
+    assert [(one["version"], one["restoredFrom"]) for one in versions] == [(3, 1), (2, None), (1, None)]
+    event = AuditEvent.objects.order_by("id").last()
+    assert (event.event, event.after["version"]) == ("chat_profile.restored", 3)
+
+
+def test_to_restore_what_it_says_now_makes_no_version(api, url, org):
+    row = factories.make_profile(org)
+    assert api.post(f"{url}/{row.pk}/versions/1/restore").json()["chatProfile"]["version"] == 1
+    assert not AuditEvent.objects.exists()
+
+
+def test_a_version_whose_model_is_gone_is_not_restored(api, url, org):
+    row = factories.make_profile(org)
+    api.patch(f"{url}/{row.pk}", {"modelName": "other"}, format="json")
+    RegisteredModel.objects.filter(name="tiny:1b").update(available=False)
+    assert error(api.post(f"{url}/{row.pk}/versions/1/restore")) == (404, "MODEL_NOT_FOUND")
+    assert api.get(f"{url}/{row.pk}").json()["chatProfile"]["version"] == 2
+
+
+def test_a_version_whose_name_another_has_now_is_not_restored(api, url, org):
+    row = factories.make_profile(org)
+    api.patch(f"{url}/{row.pk}", {"name": "Second"}, format="json")
+    factories.make_profile(org, "Helper")
+    assert error(api.post(f"{url}/{row.pk}/versions/1/restore")) == (409, "CONFLICT")
+    assert row.versions.count() == 2
+
+
+@pytest.mark.parametrize("number", ["2", "0", "-1", "one", "9" * 30, "²"])
+def test_a_version_that_never_was_is_404(api, url, org, number):
+    row = factories.make_profile(org)
+    response = api.post(f"{url}/{row.pk}/versions/{number}/restore")
+    assert error(response) == (404, "CHAT_PROFILE_VERSION_NOT_FOUND")
+
+
+def test_versions_of_another_orgs_profile_are_404(api, url):
+    row = factories.make_profile(factories.make_org())
+    for response in (
+        api.get(f"{url}/{row.pk}/versions"),
+        api.post(f"{url}/{row.pk}/versions/1/restore"),
+    ):
+        assert error(response) == (404, "CHAT_PROFILE_NOT_FOUND")
+
+
+def test_readers_read_versions_and_restore_none(url, org):
+    row = factories.make_profile(org)
+    client = APIClient()
+    client.force_authenticate(factories.make_user(org=org, role="viewer"))
+    assert client.get(f"{url}/{row.pk}/versions").status_code == 200
+    response = client.post(f"{url}/{row.pk}/versions/1/restore")
+    assert response.json()["details"]["permission"] == "org:profiles:write"

@@ -11,6 +11,7 @@ from evalsuite.audit.models import AuditEvent
 from evalsuite.ids import new_id
 from llm_routing.models import Endpoint, Provider, RegisteredModel
 from tests import factories
+from tests.audit.events import forget_events
 from tests.fakes.ollama import model, refusal
 from tests.fakes.server import json_script
 
@@ -28,7 +29,7 @@ def url(org):
 def provider(api, url):
     """One of the org's own, with a key; its fields as the API tells them."""
     response = api.post(url, {**BODY, "apiKey": KEY}, format="json")
-    AuditEvent.objects.all().delete()
+    forget_events()
     return response.json()["provider"]
 
 
@@ -98,8 +99,15 @@ def test_other_changes_keep_the_key_and_the_endpoints_row(api, url, provider):
     assert (told["name"], told["enabled"], told["hasApiKey"]) == ("New", False, True)
     assert told["endpoints"] == [{**provider["endpoints"][0], "slots": 8}]
     event = AuditEvent.objects.get()
-    assert event.before == {"name": "GPU", "enabled": True, "endpoints": {HERE: 2}}
-    assert event.after == {"name": "New", "enabled": False, "endpoints": {HERE: 8}}
+    assert event.before == {"name": "GPU", "enabled": True, "endpoints": {HERE: {"slots": 2, "weight": 1}}}
+    assert event.after == {"name": "New", "enabled": False, "endpoints": {HERE: {"slots": 8, "weight": 1}}}
+
+
+def test_endpoints_have_weights(api, url, provider):
+    places = [{"baseUrl": HERE, "weight": 3}, {"baseUrl": THERE}]
+    told = api.patch(f"{url}/{provider['id']}", {"endpoints": places}, format="json").json()["provider"]
+    assert {place["baseUrl"]: place["weight"] for place in told["endpoints"]} == {HERE: 3, THERE: 1}
+    assert AuditEvent.objects.get().after["endpoints"][HERE] == {"slots": 4, "weight": 3}
 
 
 def test_without_a_difference_there_is_no_event(api, url, provider):
@@ -138,6 +146,7 @@ def test_an_address_that_is_not_allowed_is_400_naming_it(api, url, provider, add
         ("apiKey", {"apiKey": "ключ"}),
         ("endpoints", {"endpoints": []}),
         ("endpoints.0.slots", {"endpoints": [{"baseUrl": HERE, "slots": 0}]}),
+        ("endpoints.0.weight", {"endpoints": [{"baseUrl": HERE, "weight": 101}]}),
         ("endpoints.1.baseUrl", {"endpoints": [{"baseUrl": HERE}, {"baseUrl": f"{HERE}/"}]}),
         ("totalTimeout", {"totalTimeout": 0}),
         ("isToy", {"isToy": True}),

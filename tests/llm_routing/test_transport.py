@@ -12,7 +12,8 @@ from llm_routing.errors import (
     Cancelled,
 )
 from llm_routing.providers import connections
-from llm_routing.providers.transport import CallHandle, Transport
+from llm_routing.providers.calls import CallHandle
+from llm_routing.providers.transport import Transport
 from llm_routing.types import Limits
 from tests.fakes.server import Dribble, Endless, Pause, Script
 from tests.llm_routing.calling import LONG, cancelled_after, late, read_all

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import ipaddress
 import os
 import socket
-import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import format_datetime
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from llm_routing.errors import (
     AnswerTooLarge,
@@ -23,17 +19,18 @@ from llm_routing.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
-from llm_routing.providers import transport
-from llm_routing.providers.transport import Transport, retry_after
+from llm_routing.providers import exchange as reading
+from llm_routing.providers.exchange import retry_after
+from llm_routing.providers.transport import Transport
 from llm_routing.types import Limits
-from tests.fakes.server import Cut, Endless, FakeServer, Pause, Script
+from tests.fakes.server import Cut, Endless, Pause, Script
 from tests.llm_routing.calling import LONG, cancelled_after, late, read_all
 
 SECRET = "sk-very-secret-key"
 
 
 def test_endless_line_is_bounded(server, monkeypatch):
-    monkeypatch.setattr(transport, "LONGEST_LINE", 100_000)
+    monkeypatch.setattr(reading, "LONGEST_LINE", 100_000)
     server.enqueue(Script([Endless(b"x" * 10_000)]))
     with pytest.raises(AnswerTooLarge):
         read_all(Transport(server.url), LONG)
@@ -44,8 +41,22 @@ def test_line_of_several_megabytes_is_read(server):
     assert [len(line) for line in read_all(Transport(server.url), LONG)] == [7_000_000, 3]
 
 
+def test_long_lines_are_read_one_at_a_time_and_all_of_them(server):
+    server.enqueue(*[Script([b"x" * 2_000_000, b"\nend\n"]) for _ in range(8)])
+    shared = Transport(server.url)
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(lambda _: [len(line) for line in read_all(shared, LONG)], range(8)))
+    assert read == [[2_000_000, 3]] * 8
+
+
+def test_a_call_whose_time_is_over_waits_for_no_place(server):
+    server.enqueue(Script([b"x" * 2_000_000, Pause(30)]))
+    with reading._Place.FREE, pytest.raises(ProviderTimeout):
+        read_all(Transport(server.url), Limits(first_token_s=0.5, idle_s=0.5, total_s=1))
+
+
 def test_endless_error_and_endless_list_are_bounded(server, monkeypatch):
-    monkeypatch.setattr(transport, "LONGEST_BODY", 100_000)
+    monkeypatch.setattr(reading, "LONGEST_BODY", 100_000)
     server.enqueue(Script([Endless(b"x" * 10_000)], status=500), Script([Endless(b"x" * 10_000)]))
     with pytest.raises(ProviderError):
         read_all(Transport(server.url), LONG)
@@ -209,39 +220,6 @@ def test_many_calls_at_once_each_keep_their_own_limit(server):
     assert len(took) == 20
     assert all(0.95 + i / 50 < seconds < 2.5 + i / 50 for i, seconds in took)
     assert server.peak == 20
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A file with a certificate for 127.0.0.1 and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "fake")])
-    now = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    file = tmp_path_factory.mktemp("tls") / "both.pem"
-    pem = serialization.Encoding.PEM
-    no_password = serialization.NoEncryption()
-    file.write_bytes(
-        signed.public_bytes(pem) + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password)
-    )
-    return str(file)
-
-
-@pytest.fixture
-def tls_server(certificate):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    with FakeServer(tls=context) as fake:
-        yield fake
 
 
 def test_tls_cancel_waiting_and_in_the_middle(tls_server, certificate):

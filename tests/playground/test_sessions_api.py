@@ -53,6 +53,19 @@ def test_a_session_is_read_with_its_messages_in_order(api, url, org, alice):
     assert (answer["inputTokens"], answer["stopReason"], answer["errorCode"]) == (None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("of_profile", "own"),
+    [("Be kind.", None), ("Be short.", "Be kind."), ("", "Be kind."), (None, "Be kind.")],
+)
+def test_a_system_prompt_beside_the_profiles_is_told(api, url, org, alice, of_profile, own):
+    profile = None if of_profile is None else factories.make_profile(org, system_prompt=of_profile)
+    session = make_session(org, alice, chat_profile=profile, chat_profile_version=profile and 1)
+    if profile:  # what it says by now is of no concern
+        profile.system_prompt = "Be kind." if own else "Be short."
+        profile.save()
+    assert api.get(f"{url}/{session.pk}").json()["session"]["systemPrompt"] == own
+
+
 def test_the_list_is_newest_first_with_the_beginning_of_each_prompt(api, url, org, alice):
     make_session(org, alice, "first")
     make_session(org, alice, "x" * 1000)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 import time
+from pathlib import Path
 
 import pytest
 import requests
+from django.db import connection, connections
 from rest_framework_simplejwt.tokens import RefreshToken
 
+from evalsuite.sqlite import base as sqlite
 from playground.models import PlaygroundMessage, PlaygroundSession
 from tests import factories
 from tests.experiments.conftest import wait_for
@@ -73,7 +78,7 @@ def test_complete_answers_the_contract_s_shape_and_keeps_the_session(post, fake)
 
 
 def test_profile_beats_default_and_explicit_beats_profile(post, org, fake):
-    profile = factories.make_profile(org, temperature=0.2, top_p=0.5, max_tokens=77)
+    profile = factories.make_profile(org, temperature=0.2, top_p=0.5, max_tokens=77, version=3)
     post("complete", {"prompt": "hi", "chatProfileId": str(profile.pk), "temperature": 1.5})
     sent = fake.requests[0].body
     assert (sent["options"]["temperature"], sent["options"]["top_p"]) == (1.5, 0.5)
@@ -81,6 +86,7 @@ def test_profile_beats_default_and_explicit_beats_profile(post, org, fake):
     assert sent["messages"][0] == {"role": "system", "content": "You are kind."}
     session = PlaygroundSession.objects.get()
     assert (session.temperature, session.top_p, session.max_tokens) == (1.5, 0.5, 77)
+    assert session.chat_profile_version == 3
 
 
 def test_deltas_arrive_while_the_model_still_writes(post, fake):
@@ -120,6 +126,33 @@ def test_a_client_that_leaves_before_the_first_token_stops_it_too(post, fake):
     response.close()
     fake.wait_until_left(seen)
     assert seen.left_at - left < 1
+
+
+def open_connections():
+    """Of this process to the database, but for the one that asks, and those that wait for their next use."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            return cursor.fetchone()[0]
+    connections.close_all()
+    database = str(connection.settings_dict["NAME"])
+    links = Path("/proc/self/fd")
+    files = sum(os.path.realpath(links / name) == database for name in os.listdir(links))
+    return files - sqlite.idle(database)
+
+
+@pytest.mark.parametrize("route", ["stream", "complete"])
+def test_no_connection_to_the_database_is_held_while_a_model_writes(post, fake, route):
+    before = open_connections()  # threads of earlier tests may still hold some
+    fake.enqueue(stream(piece("One"), Pause(20), last()))
+    caller = threading.Thread(target=post, args=(route, {"prompt": "count"}), daemon=True)
+    caller.start()
+    seen = fake.wait_for_request()
+    wait_for(lambda: open_connections() <= before)
+    assert seen.left_at is None
 
 
 def test_an_error_after_the_start_is_an_event(post, fake):

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
+from evalsuite import startup
 from experiments import demo, serving, terminal
 from experiments.services import planning, results
 
@@ -24,6 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=8000)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        startup.require_safe("serve")
         signal.signal(signal.SIGTERM, _interrupt)
         try:
             with serving.only_process(), suppress(KeyboardInterrupt):

@@ -6,8 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from evalsuite.audit.services import record
-from llm_routing import registry
+from llm_routing import provider_services
 from llm_routing.errors import ProviderError
 from llm_routing.models import Provider
 
@@ -34,12 +33,11 @@ class Command(BaseCommand):
     def _sync(self, provider: Provider) -> bool:
         whose = provider.org.slug if provider.org else "shared"
         try:
-            result = registry.sync_provider(provider)
+            result = provider_services.sync_and_tell(provider, actor=None)
         except ProviderError as error:
             self.stderr.write(f"{provider.slug} ({whose}): {error.message}")
             return False
         counts = {"added": len(result.added), "updated": len(result.updated), "gone": len(result.gone)}
-        record("provider.synced", org=provider.org, actor=None, subject=provider, after=counts)
         told = ", ".join(f"{count} {what}" for what, count in counts.items())
         self.stdout.write(f"{provider.slug} ({whose}): {told}")
         return True

@@ -1,0 +1,108 @@
+"""Which events of an org are asked for, as the query string says it, for the page and the API alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+from django.utils.dateparse import parse_date, parse_datetime
+
+from evalsuite.audit.models import OF_CELLS, AuditEvent
+from evalsuite.errors import InvalidBody
+from evalsuite.ids import parse_id
+from evalsuite.orgs.models import Org, User
+
+LONGEST = 200  # characters of a filter
+CLOCK = timedelta(minutes=1)  # by so much may the time in an id differ from that beside it
+NAMES = ("event", "actor", "object", "from", "to")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Empty or None: whatever it is. `start` and `end` are both included."""
+
+    event: str = ""  # a name, or its beginning up to a dot
+    actor: str = ""  # a user name or the id of a user
+    subject: str = ""  # the id of an object
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+def wish_of(query: Mapping[str, str]) -> Wish:
+    """From `event`, `actor`, `object`, `from` and `to`. Raises InvalidBody naming each that is wrong."""
+    texts = {name: query.get(name, "").strip() for name in NAMES}
+    wrong = {
+        name: ["This is no text that can be looked for."]
+        for name, text in texts.items()
+        if len(text) > LONGEST or "\0" in text
+    }
+    times: dict[str, datetime | None] = {}
+    for name, of_day in (("from", time.min), ("to", time.max)):
+        try:
+            times[name] = _moment(texts[name], of_day) if name not in wrong else None
+        except ValueError:
+            wrong[name] = ["This must be a day or a time, such as 2026-01-31 or 2026-01-31T12:00:00Z."]
+    if not wrong and times["from"] and times["to"] and times["from"] > times["to"]:
+        wrong["from"] = ["This must not be later than `to`."]
+    if wrong:
+        raise InvalidBody(wrong)
+    return Wish(texts["event"], texts["actor"], texts["object"], times["from"], times["to"])
+
+
+def _moment(text: str, of_day: time) -> datetime | None:
+    """Raises ValueError. Without a zone it is UTC."""
+    if not text:
+        return None
+    day = parse_date(text)
+    moment = datetime.combine(day, of_day) if day else parse_datetime(text)
+    if moment is None:
+        raise ValueError(text)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(text) from error
+
+
+def found(org: Org, wish: Wish) -> QuerySet[AuditEvent]:
+    """The org's events that are asked for, in no order yet."""
+    events: QuerySet[AuditEvent] = AuditEvent.objects.for_org(org)
+    if wish.event:
+        events = events.filter(_named(wish.event))
+    if wish.actor:
+        events = events.filter(**_by(wish.actor))
+    if wish.subject:
+        known = parse_id(wish.subject)
+        events = events.filter(object_id=str(known) if known else wish.subject)
+    # Rows are found by their ids, which hold the time; the column tells exactly.
+    if wish.start:
+        events = events.filter(pk__gte=_first_id(wish.start - CLOCK), created_at__gte=wish.start)
+    if wish.end:
+        events = events.filter(pk__lt=_first_id(wish.end + CLOCK), created_at__lte=wish.end)
+    return events
+
+
+def _named(name: str) -> Q:
+    beginning = name if name.endswith(".") else f"{name}."
+    named = (
+        Q(event__startswith=beginning)
+        if beginning == name
+        else Q(event=name) | Q(event__startswith=beginning)
+    )
+    # Said for the index that leaves these out.
+    return named if name == OF_CELLS or OF_CELLS.startswith(beginning) else named & ~Q(event=OF_CELLS)
+
+
+def _by(actor: str) -> dict[str, Any]:
+    """By id, so that an index serves, and under all names that the person had. Else by the name written."""
+    pk = parse_id(actor) or User.objects.filter(username=actor).values_list("pk", flat=True).first()
+    return {"actor": pk} if pk else {"actor_name": actor}
+
+
+def _first_id(moment: datetime) -> UUID:
+    """The least id that an event of this time can have (UUID version 7: it begins with milliseconds)."""
+    milliseconds = max(0, int((moment - datetime.fromtimestamp(0, UTC)) / timedelta(milliseconds=1)))
+    return UUID(int=milliseconds << 80)

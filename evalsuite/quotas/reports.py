@@ -1,0 +1,162 @@
+"""What an org has used, told from its ledger, and its use against its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Literal, get_args
+from uuid import UUID
+
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import Coalesce
+
+from evalsuite.orgs.models import Org, User
+from evalsuite.quotas import counters, ledger
+from evalsuite.quotas.hooks import gauge, names
+from evalsuite.quotas.limits import limits_of
+from evalsuite.quotas.models import PlaygroundMinute, UsageCounter, UsageRecord
+from evalsuite.quotas.values import WORDS, Moment
+
+GroupBy = Literal["day", "model", "user", "experiment"]
+GROUPS: tuple[GroupBy, ...] = get_args(GroupBy)
+COLUMNS: dict[GroupBy, tuple[str, ...]] = {
+    "day": ("day",),
+    "model": ("model_provider", "model_name"),
+    "user": ("user_id",),
+    "experiment": ("experiment_id",),
+}
+NOBODY = {"user": "No user", "experiment": "No experiment"}
+GONE = {"user": "A removed account", "experiment": "A deleted experiment"}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Calls whose results were recorded, and their tokens as far as providers told them."""
+
+    key: (
+        str | None
+    )  # a day as YYYY-MM-DD, PROVIDER/MODEL, or an id; None: calls of nobody, or of no experiment
+    name: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class LimitInUse:
+    """One limit. `used` holds what is reserved; None where nothing is counted without a limit."""
+
+    name: str  # a key of WORDS
+    limit: int | None
+    used: int | None
+    resets_at: datetime | None  # None: the limit has no window
+
+    @property
+    def words(self) -> str:
+        return WORDS[self.name].capitalize()
+
+    @property
+    def percent(self) -> int | None:
+        """None without a limit or a count."""
+        if self.limit is None or self.used is None:
+            return None
+        return min(100, 100 * self.used // self.limit) if self.limit else 100
+
+
+def usage(org: Org, group_by: GroupBy, first: date, last: date) -> list[Usage]:
+    """The org's use in these UTC days, both included: days newest first, all else by tokens."""
+    columns = COLUMNS[group_by]
+    rows = list(_settled(org, first, last).values(*columns).annotate(**_sums()))
+    if group_by == "day":
+        rows.sort(key=lambda row: row["day"], reverse=True)
+    else:
+        rows.sort(
+            key=lambda row: (-row["tokens_in"] - row["tokens_out"], -row["calls"], str(row[columns[-1]]))
+        )
+    labels = _labels(org, group_by, rows)
+    return [
+        Usage(*label, row["calls"], row["tokens_in"], row["tokens_out"])
+        for label, row in zip(labels, rows, strict=True)
+    ]
+
+
+def total(rows: Sequence[Usage]) -> Usage:
+    return Usage(
+        None,
+        "Total",
+        sum(row.calls for row in rows),
+        sum(row.input_tokens for row in rows),
+        sum(row.output_tokens for row in rows),
+    )
+
+
+def _settled(org: Org, first: date, last: date) -> Any:
+    settled = UsageRecord.objects.for_org(org).filter(state=UsageRecord.State.SETTLED)
+    return settled.filter(day__gte=first, day__lte=last).order_by()
+
+
+def _sums() -> dict[str, Any]:
+    return {
+        "calls": Count("pk"),
+        "tokens_in": Coalesce(Sum("input_tokens"), 0),
+        "tokens_out": Coalesce(Sum("output_tokens"), 0),
+    }
+
+
+def _labels(org: Org, group_by: GroupBy, rows: Sequence[dict[str, Any]]) -> list[tuple[str | None, str]]:
+    """A key and a name for each row."""
+    if group_by == "day":
+        return [(row["day"].isoformat(), f"{row['day']:%-d %b %Y}") for row in rows]
+    if group_by == "model":
+        return [
+            (f"{row['model_provider']}/{row['model_name']}", f"{row['model_name']} · {row['model_provider']}")
+            for row in rows
+        ]
+    ids: list[UUID | None] = [row[COLUMNS[group_by][0]] for row in rows]
+    known = _names(org, group_by, [one for one in ids if one])
+    return [(str(one), known.get(one, GONE[group_by])) if one else (None, NOBODY[group_by]) for one in ids]
+
+
+def _names(org: Org, group_by: GroupBy, ids: list[UUID]) -> dict[UUID, str]:
+    if group_by == "user":
+        return dict(User.objects.filter(pk__in=ids).values_list("pk", "username"))
+    return dict(names(group_by, org, ids))
+
+
+def limits_in_use(org: Org, user: User) -> list[LimitInUse]:
+    """Every limit of the org, and the use of it now; of the playground's, this user's own."""
+    limits, moment = limits_of(org), ledger.now()
+    row = UsageCounter.objects.filter(org=org, month=moment.month).first()
+    used = counters.windows(row, moment)
+    counted = limits.requests_per_minute is not None
+    return [
+        LimitInUse(
+            "requestsPerMinute",
+            limits.requests_per_minute,
+            used.requests if counted else None,
+            moment.next_minute,
+        ),
+        LimitInUse(
+            "tokensPerDay", limits.tokens_per_day, used.day_tokens + used.day_reserved, moment.next_day
+        ),
+        LimitInUse(
+            "tokensPerMonth",
+            limits.tokens_per_month,
+            used.month_tokens + used.month_reserved,
+            moment.next_month,
+        ),
+        LimitInUse("parallelCells", limits.parallel_cells, gauge("parallelCells", org), None),
+        LimitInUse("cellsPerBatch", limits.cells_per_batch, None, None),
+        LimitInUse(
+            "playgroundPerMinute",
+            limits.playground_per_minute,
+            _playground(org, user, moment) if limits.playground_per_minute is not None else None,
+            moment.next_minute,
+        ),
+    ]
+
+
+def _playground(org: Org, user: User, moment: Moment) -> int:
+    mine = Q(org=org, user_id=user.pk, minute__gte=moment.minute)
+    return PlaygroundMinute.objects.filter(mine).values_list("requests", flat=True).first() or 0

@@ -1,0 +1,354 @@
+"""The results of a batch as a grid, inputs by variants: which inputs, in which order, and their cells.
+
+The database narrows down and sorts; only the inputs of one page are read with their cells.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.db import models
+from django.db.models import (
+    Avg,
+    Case,
+    Count,
+    Exists,
+    Expression,
+    F,
+    FilteredRelation,
+    FloatField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Value,
+    When,
+    Window,
+)
+from django.db.models.functions import Coalesce, Greatest, Least, Length, RowNumber, Substr
+
+from evalsuite.orgs.models import User
+from experiments.models import (
+    Batch,
+    EvalMetricDefinition,
+    EvalScore,
+    ExperimentInput,
+    ExperimentRun,
+    ExperimentVariant,
+    Thumb,
+)
+from experiments.models.runs import RunQuerySet
+from experiments.services.figures import HIGHER, LATENCY, OF_EVERY_CELL, THUMBS, TOKENS, Measure
+
+EXCERPT = 480  # characters of an output in a cell
+SHOWN_CONTENT = 80  # characters of an input's content
+SHOWN_EXPECTED = 60
+
+
+class Thumbs(models.TextChoices):
+    UP = "up", "Up"
+    DOWN = "down", "Down"
+    NONE = "none", "Not rated"
+
+
+class Sort(models.TextChoices):
+    INPUT = "input", "Input order"
+    DISAGREEMENT = "disagreement", "Disagreement"
+    LOSS = "loss", "Loss of B against A"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody wants to see of a batch. `low` and `high` bound the cell's mean by `measure`.
+
+    `a` and `b` are the variants of which `differ` and the order by loss speak.
+    """
+
+    state: str = ""
+    thumb: str = ""
+    measure: Measure | None = None
+    low: float | None = None
+    high: float | None = None
+    a: ExperimentVariant | None = None
+    b: ExperimentVariant | None = None
+    differ: bool = False
+    sort: Sort = Sort.INPUT
+    order_by: Measure | None = None  # by what disagreement and loss are measured
+
+    @property
+    def by_score(self) -> bool:
+        return self.measure is not None and (self.low is not None or self.high is not None)
+
+    @property
+    def marks_cells(self) -> bool:
+        """Some cells fit and others do not."""
+        return bool(self.state or self.thumb or self.by_score)
+
+    @property
+    def is_plain(self) -> bool:
+        """All inputs, in their order: a change in one cell moves no other one."""
+        return not (self.marks_cells or self.differ) and self.sort == Sort.INPUT
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A metric's mean over all repeats and raters of a cell."""
+
+    metric: EvalMetricDefinition
+    mean: float
+    n: int
+
+
+@dataclass(slots=True)
+class Cell:
+    """All repeats of a variant on an input. `run` is the one that is shown: the first that fits."""
+
+    run: ExperimentRun
+    repeats: int
+    states: Mapping[str, int]
+    fits: bool
+    scores: list[Score] = field(default_factory=list)
+
+    @property
+    def is_cut(self) -> bool:
+        """The output goes on behind the excerpt."""
+        return int(self.run.output_length) > EXCERPT  # type: ignore[attr-defined]
+
+    @property
+    def trace(self) -> str:
+        """Two letters that change when what the cell shows of its states does."""
+        text = f"{self.run.pk}{self.run.state}{sorted(self.states.items())}"
+        return f"{zlib.crc32(text.encode()) % 1296:03x}"[-2:]
+
+
+@dataclass(slots=True)
+class Row:
+    input: ExperimentInput
+    cells: list[Cell | None]
+
+
+def measures_of(batch: Batch) -> list[Measure]:
+    """The metrics that scores of this batch have, and the figures of every run."""
+    used = EvalScore.objects.filter(run__batch=batch).order_by().values("metric").distinct()
+    evaluated = Q(evaluators__experiment=batch.experiment_id)
+    metrics = EvalMetricDefinition.objects.for_org(batch.experiment.org).filter(
+        Q(pk__in=used) | evaluated,
+    )
+    own = [Measure.of(row) for row in metrics.distinct().order_by("key")]
+    taken = {measure.key for measure in own}
+    return own + [measure for key, measure in OF_EVERY_CELL.items() if key not in taken]
+
+
+def variants_in(batch: Batch) -> list[ExperimentVariant]:
+    cells = ExperimentRun.objects.filter(batch=batch, variant=OuterRef("pk"))
+    variants = ExperimentVariant.objects.for_org(batch.experiment.org)
+    return list(variants.filter(Exists(cells), experiment=batch.experiment_id).order_by("id"))
+
+
+def cells_of(batch: Batch) -> RunQuerySet:
+    """The batch was found through its org: to ask that again would join three tables in each subquery."""
+    return ExperimentRun.objects.filter(batch=batch)
+
+
+def fitting(batch: Batch, wish: Wish, input_ids: Collection[UUID] | None = None) -> RunQuerySet:
+    """The cells of a batch, or of some of its inputs, that fit what was asked of cells."""
+    cells = cells_of(batch)
+    if input_ids is not None:
+        cells = cells.filter(input__in=input_ids)
+    if wish.state:
+        cells = cells.filter(state=wish.state)
+    if wish.thumb:
+        cells = cells.filter(thumbs_up={Thumbs.UP: True, Thumbs.DOWN: False}.get(Thumbs(wish.thumb)))
+    if wish.thumb == Thumbs.NONE:
+        cells = cells.filter(state=ExperimentRun.State.SUCCEEDED)
+    if wish.by_score:
+        cells = cells.filter(_within(cells, wish))
+    return cells
+
+
+def _within(cells: RunQuerySet, wish: Wish) -> Q:
+    """Cells whose mean by the measure lies in the range. One without a value lies in no range."""
+    measure = wish.measure
+    if measure is None:
+        return Q()
+    if measure == LATENCY:
+        return _between("latency_ms", wish)
+    if measure == TOKENS:
+        return _between("output_tokens", wish)
+    if measure == THUMBS:
+        rated = cells.order_by().annotate(mean=Avg(_as_number("thumbs__up")))
+        return Q(pk__in=rated.filter(_between("mean", wish)).values("pk"))
+    scores = EvalScore.objects.filter(run__in=cells.order_by(), metric=measure.metric_id).order_by()
+    means = scores.values("run").annotate(mean=Avg("value")).filter(_between("mean", wish))
+    return Q(pk__in=means.values("run"))
+
+
+def _between(name: str, wish: Wish) -> Q:
+    inside = Q(**{f"{name}__isnull": False})
+    if wish.low is not None:
+        inside &= Q(**{f"{name}__gte": wish.low})
+    if wish.high is not None:
+        inside &= Q(**{f"{name}__lte": wish.high})
+    return inside
+
+
+def _as_number(path: str) -> Case:
+    """1 for a thumb up, 0 for one down, nothing for none."""
+    return Case(
+        When(**{path: True, "then": Value(1.0)}),
+        When(**{path: False, "then": Value(0.0)}),
+        output_field=FloatField(),
+    )
+
+
+def inputs_in(batch: Batch, wish: Wish) -> QuerySet[ExperimentInput]:
+    """The inputs with a cell that fits, in the order that was asked for."""
+    places = fitting(batch, wish).order_by().values("input")
+    if wish.differ and wish.a and wish.b:
+        differing = _differing(batch, wish.a, wish.b)
+        places = differing.filter(input__in=places) if wish.marks_cells else differing
+    inputs = ExperimentInput.objects.for_org(batch.experiment.org)
+    return inputs.filter(experiment=batch.experiment_id, pk__in=places)
+
+
+def _differing(batch: Batch, a: ExperimentVariant, b: ExperimentVariant) -> QuerySet[Any]:
+    """Inputs on which the two did not come to the same answer in each repeat."""
+    same_place = cells_of(batch).filter(variant=b, input=OuterRef("input"), repeat=OuterRef("repeat"))
+    other = same_place.exclude(output=OuterRef("output"), state=OuterRef("state"))
+    return cells_of(batch).filter(Exists(other), variant=a).order_by().values("input")
+
+
+def sorted_inputs(
+    batch: Batch, wish: Wish, variants: Sequence[ExperimentVariant]
+) -> QuerySet[ExperimentInput]:
+    """Those with the greatest disagreement or loss first, those without a value last."""
+    inputs = inputs_in(batch, wish)
+    if wish.sort == Sort.INPUT or wish.order_by is None:
+        return inputs.order_by("id")
+    placed = inputs.alias(cell=FilteredRelation("runs", condition=Q(runs__batch=batch)))
+    if wish.sort == Sort.LOSS and wish.a and wish.b:
+        before, after = _mean(wish.order_by, wish.a), _mean(wish.order_by, wish.b)
+        key: Any = before - after if wish.order_by.direction == HIGHER else after - before
+    elif len(variants) > 1:
+        key = _spread(wish.order_by, variants)
+    else:
+        return inputs.order_by("id")
+    return placed.annotate(sort_key=key).order_by(F("sort_key").desc(nulls_last=True), "id")
+
+
+def _mean(measure: Measure, variant: ExperimentVariant | None = None) -> Expression:
+    """Of the joined cells, all or one variant's. None where there is no value."""
+    of_variant = Q(cell__variant=variant) if variant else Q(cell__isnull=False)
+    if measure == LATENCY:
+        comparable = Q(cell__cold_start=False, cell__state=ExperimentRun.State.SUCCEEDED)
+        return Avg("cell__latency_ms", filter=of_variant & comparable)
+    if measure == TOKENS:
+        return Avg("cell__output_tokens", filter=of_variant)
+    if measure == THUMBS:
+        return Avg(_as_number("cell__thumbs__up"), filter=of_variant)
+    return Avg("cell__scores__value", filter=of_variant & Q(cell__scores__metric=measure.metric_id))
+
+
+def _spread(measure: Measure, variants: Sequence[ExperimentVariant]) -> Expression:
+    """Between the best and the worst variant. The mean of all stands in where one has no value."""
+    means = [Coalesce(_mean(measure, variant), _mean(measure)) for variant in variants]
+    return Greatest(*means) - Least(*means)
+
+
+def rows_of(
+    batch: Batch,
+    input_ids: Collection[UUID],
+    wish: Wish,
+    variants: Sequence[ExperimentVariant],
+    *,
+    user: User,
+) -> list[Row]:
+    """These inputs in this order, each with a cell for each variant (None: it has none there)."""
+    inputs = (
+        ExperimentInput.objects.for_org(batch.experiment.org)
+        .filter(pk__in=input_ids)
+        .annotate(
+            start=Substr("content", 1, SHOWN_CONTENT + 1), expects=Substr("expected", 1, SHOWN_EXPECTED + 1)
+        )
+        .defer("content", "expected", "metadata")
+        .in_bulk()
+    )
+    cells = _cells_by_place(batch, input_ids, wish, user)
+    found = []
+    for row in (inputs[pk] for pk in input_ids if pk in inputs):
+        for variant in variants:
+            if cell := cells.get((row.pk, variant.pk)):
+                cell.run.input, cell.run.variant = row, variant
+        found.append(Row(row, [cells.get((row.pk, variant.pk)) for variant in variants]))
+    return found
+
+
+def _cells_by_place(
+    batch: Batch, input_ids: Collection[UUID], wish: Wish, user: User
+) -> dict[tuple[UUID, UUID], Cell]:
+    on_page = cells_of(batch).filter(input__in=input_ids)
+    places: dict[tuple[UUID, UUID], Cell] = {}
+    states: dict[tuple[UUID, UUID], dict[str, int]] = {}
+    counted = on_page.order_by().values_list("input", "variant", "state").annotate(n=Count("pk"))
+    for input_id, variant_id, state, n in counted:
+        states.setdefault((input_id, variant_id), {})[state] = n
+    for run in _shown(batch, input_ids, wish, user):
+        place = (run.input_id, run.variant_id)
+        places[place] = Cell(run, sum(states[place].values()), states[place], bool(run.fits))  # type: ignore[attr-defined]
+    for place, score in _scores(batch, input_ids):
+        if place in places:
+            places[place].scores.append(score)
+    return places
+
+
+def _shown(batch: Batch, input_ids: Collection[UUID], wish: Wish, user: User) -> list[ExperimentRun]:
+    """One run of each place: the first that fits, else the first."""
+    fits: Any = Value(True)
+    if wish.marks_cells:
+        chosen = fitting(batch, wish, input_ids).order_by().values("pk")
+        fits = Case(When(pk__in=chosen, then=Value(True)), default=Value(False))
+    rank = Window(
+        RowNumber(), partition_by=[F("input"), F("variant")], order_by=[F("fits").desc(), F("repeat").asc()]
+    )
+    on_page = cells_of(batch).filter(input__in=input_ids)
+    first = on_page.order_by().annotate(fits=fits).annotate(rank=rank).filter(rank=1)
+    shown = list(
+        ExperimentRun.objects.filter(pk__in=[run.pk for run in first.only("pk")])
+        .annotate(
+            fits=fits,
+            excerpt=Substr("output", 1, EXCERPT),
+            output_length=Length("output"),
+        )
+        .only(
+            "input",
+            "variant",
+            "repeat",
+            "state",
+            "error_message",
+            "latency_ms",
+            "cold_start",
+            "may_be_cut",
+            "cached_from",
+            "cached_latency_ms",
+            "model_name",
+            "thumbs_up",
+        )
+    )
+    Thumb.objects.attach(shown, user)
+    return shown
+
+
+def _scores(batch: Batch, input_ids: Collection[UUID]) -> list[tuple[tuple[UUID, UUID], Score]]:
+    scores = EvalScore.objects.filter(run__batch=batch, run__input__in=input_ids).order_by()
+    rows = list(
+        scores.values_list("run__input", "run__variant", "metric").annotate(mean=Avg("value"), n=Count("pk"))
+    )
+    metrics = EvalMetricDefinition.objects.in_bulk({row[2] for row in rows})
+    found = [
+        ((input_id, variant_id), Score(metrics[metric_id], mean, n))
+        for input_id, variant_id, metric_id, mean, n in rows
+    ]
+    return sorted(found, key=lambda item: item[1].metric.key)

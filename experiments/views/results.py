@@ -1,0 +1,143 @@
+"""The results of a batch as a page shows them: as a grid, as a list, or as charts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, Window
+from django.http import QueryDict
+
+from evalsuite.orgs.console import OrgPage
+from experiments.models import Batch, ExperimentVariant, Thumb
+from experiments.models.runs import RunQuerySet
+from experiments.services import grid
+from experiments.services.grid import Wish
+from experiments.views.summary import charts_of, results_in
+from experiments.views.wishes import WishForm
+
+INPUTS_PER_PAGE = 25
+LONGEST_NUMBER = 9  # digits of a page's number
+RUNS_PER_PAGE = 50
+VIEWS = {"grid": "Grid", "list": "List", "charts": "Charts"}
+NOT_FILTERS = {"batch", "view", "page", "cell", "sort"}  # what a query says besides
+SIMPLE_FILTERS = [("state", "State"), ("thumb", "Thumb")]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A batch and what is asked to be seen of it."""
+
+    query: QueryDict
+    batch: Batch
+    view: str
+    variants: list[ExperimentVariant]
+    form: WishForm
+    wish: Wish
+
+
+def look(given: QueryDict, batch: Batch) -> Look:
+    query = given.copy()
+    query.pop("cell", None)  # links lead to a cell of their own, or to none
+    variants = grid.variants_in(batch)
+    form = WishForm(query, measures=grid.measures_of(batch), variants=variants)
+    view = query.get("view", "")
+    return Look(query, batch, view if view in VIEWS else "grid", variants, form, form.wish())
+
+
+def results_view(page: OrgPage, batch: Batch) -> dict[str, Any]:
+    """The tabs, the filters, and what is below them."""
+    seen = look(page.request.GET, batch)
+    query = seen.query
+    return {
+        "views": VIEWS.items(),
+        "wish_form": seen.form,
+        "is_filtered": any(query.get(name) for name in query if name not in NOT_FILTERS),
+        "clear_query": _without_filters(query),
+        "simple_filters": SIMPLE_FILTERS,
+        **contents(page, seen),
+    }
+
+
+def _without_filters(query: QueryDict) -> QueryDict:
+    kept = query.copy()
+    for name in query:
+        if name not in NOT_FILTERS or name == "page":
+            kept.pop(name)
+    return kept
+
+
+def contents(page: OrgPage, seen: Look) -> dict[str, Any]:
+    """What is below the filters."""
+    number = seen.query.get("page")
+    shared = asked(seen)
+    if seen.view == "list":
+        shown = Paginator(list_cells(seen), RUNS_PER_PAGE).get_page(number)
+        Thumb.objects.attach(shown.object_list, page.user)
+        return {**shared, "page": shown}
+    if seen.view == "charts":
+        results = results_in(seen.batch)
+        return {**shared, "results": results, "charts": charts_of(results)}
+    inputs = grid_page(seen, number)
+    rows = grid.rows_of(seen.batch, list(inputs), seen.wish, seen.variants, user=page.user)
+    return {
+        **shared,
+        "page": inputs,
+        "rows": rows,
+        "columns": models_by_variant(rows, seen.variants),
+        "trace": "".join(cell.trace if cell else "--" for row in rows for cell in row.cells),
+    }
+
+
+def asked(seen: Look) -> dict[str, Any]:
+    return {
+        "view": seen.view,
+        "wish": seen.wish,
+        "variants_shown": seen.variants,
+        "filters": seen.query,
+    }
+
+
+def list_cells(seen: Look) -> RunQuerySet:
+    """As the flat list shows them, in the order of work."""
+    cells = grid.fitting(seen.batch, seen.wish)
+    if seen.wish.differ:
+        cells = cells.filter(input__in=grid.inputs_in(seen.batch, seen.wish).order_by().values("pk"))
+    return (
+        cells.select_related("variant", "input")
+        .prefetch_related("scores__metric")
+        .defer("messages", "thinking", "parameters", "snapshot")
+        .order_by("position", "id")
+    )
+
+
+def grid_page(seen: Look, number: str | None) -> Page[Any]:
+    """A page of input ids. Its inputs are found and all are counted by one statement."""
+    order = grid.sorted_inputs(seen.batch, seen.wish, seen.variants)
+    counted = order.annotate(of=Window(Count("pk"))).values_list("pk", "of")
+    wanted = page_number(number)
+    found = list(counted[(wanted - 1) * INPUTS_PER_PAGE : wanted * INPUTS_PER_PAGE])
+    paginator = Paginator(order.values_list("pk", flat=True), INPUTS_PER_PAGE)
+    if not found and wanted > 1:  # behind the end: the last one there is
+        return paginator.get_page(wanted)
+    paginator.count = found[0][1] if found else 0
+    return Page([pk for pk, _ in found], wanted, paginator)
+
+
+def page_number(text: str | None) -> int:
+    """1 for what is no page."""
+    known = text is not None and text.isascii() and text.isdigit() and len(text) < LONGEST_NUMBER
+    return max(1, int(text or 1)) if known else 1
+
+
+def models_by_variant(
+    rows: list[grid.Row], variants: list[ExperimentVariant]
+) -> list[tuple[ExperimentVariant, str]]:
+    """Each variant with the model that made the cells in view."""
+    names: list[set[str]] = [set() for _ in variants]
+    for row in rows:
+        for place, cell in enumerate(row.cells):
+            if cell:
+                names[place].add(cell.run.model_name)
+    return [(variant, ", ".join(sorted(found))) for variant, found in zip(variants, names, strict=True)]

@@ -1,0 +1,1 @@
+"""Console pages. Each finds its object through the org, calls a service or a queryset, and answers."""
