@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from evalsuite.env import ROOT
+from evalsuite.orgs.api_keys import create_key
 from experiments.models import Batch, Evaluator
 from tests import factories
 
@@ -41,12 +42,13 @@ def experiment(org, ollama, embedded_worker):
 @pytest.fixture
 def pipeline(site, org, alice, experiment):
     """Run the script; the exit status, and what was printed to both sides."""
+    _, its_key = create_key(org=org, actor=alice, name="ci", permissions=["org:experiments:write"])
 
-    def run(*arguments, password=factories.PASSWORD, url=site.url):
+    def run(*arguments, key=its_key, url=site.url):
         done = subprocess.run(
             [sys.executable, "-I", ROOT / "scripts/pipeline.py", url, org.slug, str(experiment.pk)]
             + [str(one) for one in arguments],
-            env={**os.environ, "EVALSUITE_USER": alice.username, "EVALSUITE_PASSWORD": password},
+            env={**os.environ, "EVALSUITE_KEY": key},
             capture_output=True,
             text=True,
             timeout=100,
@@ -92,8 +94,9 @@ def test_worse_than_a_variant_and_than_an_earlier_batch(pipeline, experiment):
 def test_trouble(pipeline, experiment):
     assert pipeline("--fail-if", "correctness << 0.8").status == TROUBLE
     assert pipeline("--margin", "-1").status == TROUBLE
-    assert "EVALSUITE" not in pipeline(password="wrong").err
-    assert pipeline(password="wrong").status == TROUBLE
+    refused = pipeline(key="evs_wrong")
+    assert (refused.status, "401" in refused.err, "evs_" in refused.err) == (TROUBLE, True, False)
+    assert "no EVALSUITE_KEY" in pipeline(key="").err
     assert "needs a --baseline" in pipeline("--fail-if-worse", "correctness").err
     assert "BATCH_NOT_FOUND" in pipeline("--baseline", "nobody").err
     assert not Batch.objects.exists()
@@ -137,8 +140,8 @@ def losing(url, lost):
 
 
 def test_a_lost_connection_starts_nothing_twice(pipeline, experiment, site):
-    # 1 sign in, 2 and 3 the organisations, 4 the experiment, 5 and 6 the run
-    with losing(site.url, lost={2, 5}) as url:
+    # 1 and 2 the organisations, 3 the experiment, 4 and 5 the run
+    with losing(site.url, lost={1, 4}) as url:
         done = pipeline("--fail-if", "latency > 60000", url=url)
     assert done.err.count("again in 1 s") == 2
     assert (done.status, Batch.objects.count()) == (FINE, 1)

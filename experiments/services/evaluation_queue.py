@@ -156,7 +156,15 @@ def claim(
         if rows and _has_changed(evaluator):
             return Claim([], changed=True)
         runs = ExperimentRun.objects.only(*RUN_FIELDS).in_bulk([row.run_id for row in rows])
-        tasks = [_task(evaluator, code, row, runs[row.run_id], chosen) for row in rows if row.run_id in runs]
+        tasks = []
+        for row in rows:
+            try:
+                if row.run_id in runs:
+                    tasks.append(_task(evaluator, code, row, runs[row.run_id], chosen))
+            except Exception as error:
+                # Whoever wrote the evaluator could not ask about this answer: the others still can be.
+                log.exception("the evaluator %s failed", code.kind)
+                _close(row, f"The evaluator failed: {type(error).__name__}.")
         granted = quotas.Granted(len(tasks))
         calls = [task.call for task in tasks if task.call]
         if calls:
@@ -169,6 +177,10 @@ def claim(
             Evaluation, [(task.evaluation_id, {"call": task.call and task.call.attempt}) for task in tasks]
         )
     return Claim(tasks, granted.refusal)
+
+
+def _close(row: Evaluation, reason: str) -> None:
+    Evaluation.objects.filter(pk=row.pk).update(state=STATE.MISSING, reason=reason, finished_at=Now())
 
 
 def _locked(rows: QuerySet[Evaluation], most: int) -> list[Evaluation]:

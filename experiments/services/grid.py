@@ -119,8 +119,9 @@ class Cell:
 
     @property
     def trace(self) -> str:
-        """Two letters that change when what the cell shows of its states does."""
-        text = f"{self.run.pk}{self.run.state}{sorted(self.states.items())}"
+        """Two letters that change when what the cell shows of its states and scores does."""
+        scores = [(score.metric.pk, score.mean, score.n) for score in self.scores]
+        text = f"{self.run.pk}{self.run.state}{sorted(self.states.items())}{scores}"
         return f"{zlib.crc32(text.encode()) % 1296:03x}"[-2:]
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh
+from django_htmx.http import HttpResponseClientRedirect, HttpResponseClientRefresh, push_url
 
 from evalsuite.errors import EvalsuiteError, NotFound
 from evalsuite.ids import parse_id
@@ -18,7 +18,8 @@ from experiments import forms
 from experiments.forms import checked
 from experiments.models import Batch, Experiment
 from experiments.services import authoring, baselines, estimates, planning, steering
-from experiments.views.context import batch_update, inputs_card, runs_section, variants_card
+from experiments.views.context import batch_update, inputs_card, runs_update, variants_card
+from experiments.views.evaluator_cards import evaluators_card
 from llm_routing.models import ChatProfile, RegisteredModel
 
 
@@ -86,7 +87,9 @@ class StartRun(Action):
         form = forms.RunForm(request.POST)
         checked(form)
         planning.start_batch(experiment=experiment, author=self.user, **form.wanted())
-        return self.answer("runs_update", runs_section(self, experiment))
+        response = self.answer("runs_update", runs_update(self, experiment))
+        # What the address named is not what is shown now: an earlier batch, filters, another view.
+        return push_url(response, reverse("console:experiment", args=[self.org.pk, experiment.pk]))
 
 
 class PlanRun(Action):
@@ -122,7 +125,8 @@ class SteerBatch(Action):
     def post(self, request: HttpRequest, org_id: str, batch_id: str) -> HttpResponse:
         batch = Batch.objects.for_org(self.org).select_related("experiment__org").find(batch_id)
         type(self).steer(batch, actor=self.user, **self.wishes())
-        return self.answer("batch_update", batch_update(self, batch))
+        shown = {**batch_update(self, batch), **evaluators_card(self, batch.experiment)}
+        return self.answer("batch_update", shown)
 
     def wishes(self) -> dict[str, Any]:
         """What the form says besides the button."""

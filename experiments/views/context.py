@@ -94,6 +94,11 @@ def runs_section(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
     return {**context, **_progress(experiment, batch), **results_view(page, batch)}
 
 
+def runs_update(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
+    """The runs for a page that is there; its evaluators' card looks out for the scores of a new one."""
+    return {**runs_section(page, experiment), **evaluators_card(page, experiment)}
+
+
 def chosen_batch(page: OrgPage, experiment: Experiment) -> Batch | None:
     """The one that the query names, else the newest. Raises NotFound for one of another experiment."""
     wanted = page.request.GET.get("batch", "")
@@ -118,7 +123,7 @@ def batch_update(page: OrgPage, batch: Batch) -> dict[str, Any]:
     seen = look(QueryDict(shown.get("query", "")), batch)
     context = {**_base(page, batch.experiment), **_progress(batch.experiment, batch), **asked(seen)}
     if seen.view == "list" and seen.wish.is_plain:
-        changed = list(list_cells(seen).filter(_otherwise(shown)))
+        changed = list(list_cells(seen).filter(_otherwise(shown, scored="scored" in shown)))
         Thumb.objects.attach(changed, page.user)
         return {**context, "changed": changed}
     below = {**context, **contents(page, seen)}
@@ -132,12 +137,13 @@ def batch_update(page: OrgPage, batch: Batch) -> dict[str, Any]:
     return {**below, "changed_places": _changed(below["rows"], known)}
 
 
-def _otherwise(shown: QueryDict) -> Q:
-    """Cells whose state is not the one that the page shows."""
+def _otherwise(shown: QueryDict, *, scored: bool) -> Q:
+    """Cells whose state is not the one that the page shows; where scores have come, all that it shows."""
     changed = Q(pk__in=[])
     for state in ExperimentRun.State.values:
         ids = [parse_id(text) for text in shown.getlist(state)[:RUNS_PER_PAGE]]
-        changed |= Q(pk__in=list(filter(None, ids))) & ~Q(state=state)
+        here = Q(pk__in=list(filter(None, ids)))
+        changed |= here if scored else here & ~Q(state=state)
     return changed
 
 

@@ -47,7 +47,12 @@ def evaluators_card(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
         "experiment": experiment,
         "can_write": "org:experiments:write" in page.permissions,
         "evaluators": lines,
-        "evaluations_pending": sum(line.pending for line in lines if line.row.enabled),
+        "evaluations_ended": sum(line.ended for line in lines),
+        "has_more_to_tell": any(line.row.enabled for line in lines)
+        and (
+            any(line.pending for line in lines if line.row.enabled)
+            or experiment.batches.filter(finished_at=None).exists()
+        ),
         "can_evaluate": any(line.row.enabled for line in lines) and _answers(experiment).exists(),
     }
 

@@ -27,6 +27,7 @@ from experiments.views.evaluator_cards import (
 )
 
 SAVED = "evaluator-saved"  # the page's script closes the dialog then
+SCORED = "evaluations-ended"  # and fetches the results anew
 FIRST_KIND = "exact_match"
 LONGEST_NAME = 128
 
@@ -122,12 +123,16 @@ def _kind(text: str) -> str:
 
 
 class Evaluators(EvaluatorAction):
-    """The card by itself, for as long as evaluations are under way; and what it adds."""
+    """The card by itself, for as long as evaluations may come; and what it adds."""
 
     required_permission = {"GET": "org:experiments:read", "POST": "org:experiments:write"}
 
     def get(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
-        return self.card(self.experiment(experiment_id))
+        shown = evaluators_card(self, self.experiment(experiment_id))
+        response = self.answer("evaluators_card", shown)
+        if request.GET.get("ended", "") != str(shown["evaluations_ended"]):
+            trigger_client_event(response, SCORED)
+        return response
 
     def post(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
         experiment = self.experiment(experiment_id)

@@ -11,7 +11,7 @@ from evalsuite.orgs.console import OrgPage
 from evalsuite.web import wants_partial
 from experiments.models import Batch, Experiment
 from experiments.views.cells import opened_cell
-from experiments.views.context import LISTED, batch_update, detail, results_alone, runs_section
+from experiments.views.context import LISTED, batch_update, detail, results_alone, runs_update
 
 
 class ExperimentsPage(OrgPage):
@@ -34,7 +34,7 @@ class ExperimentPage(OrgPage):
             if request.htmx.target == "results-view":  # type: ignore[attr-defined]
                 results = results_alone(self, experiment)
                 return render(request, "experiments/partials/results_view.html", results)
-            runs = runs_section(self, experiment)
+            runs = runs_update(self, experiment)
             return render(request, "experiments/partials/runs_update.html", runs)
         context = {**listed(self), **detail(self, experiment), **opened_cell(self, experiment)}
         return render(request, "experiments/page.html", context)

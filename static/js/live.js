@@ -54,23 +54,24 @@ function soon(pause) {
   if (!address || at >= due) return;
   clearTimeout(timer);
   due = at;
-  timer = setTimeout(update, at - Date.now());
+  timer = setTimeout(() => update(), at - Date.now());
 }
 
-async function update() {
+async function update(wishes = {}) {
   due = Infinity;
   asked = Date.now();
   const runs = document.getElementById("runs");
-  if (!card()) return;
+  const shown = runs?.querySelector("[data-update]");
+  if (!shown) return;
   if (pressed && pressed.readyState !== XMLHttpRequest.DONE) {
     soon(CELLS_MS);
     return;
   }
-  const query = new URLSearchParams(location.search);
+  const query = new URLSearchParams([...new URLSearchParams(location.search), ...Object.entries(wishes)]);
   for (const cell of runs.querySelectorAll("[data-shown]")) query.append(cell.name, cell.value);
   asking = new AbortController();
   try {
-    const answer = await fetch(`${card().dataset.update}?${query}`, {
+    const answer = await fetch(`${shown.dataset.update}?${query}`, {
       headers: { "HX-Request": "true" },
       signal: asking.signal,
     });
@@ -140,9 +141,11 @@ function watch() {
 }
 
 document.addEventListener("visibilitychange", watch);
+document.addEventListener("evaluations-ended", () => update({ scored: "" }));
 document.addEventListener("htmx:afterSettle", watch);
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (!event.target.closest(".experiment-detail, #run-options")) return;
+  if (event.target.id === "evaluators-card") return; // it asks by itself, and for nothing of ours
   pressed = event.detail.xhr;
   asking?.abort();
 });

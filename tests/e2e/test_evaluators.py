@@ -51,6 +51,7 @@ def test_a_judge_is_attached_and_asked(signed_in, embedded_worker, org, alice):
         expect(dialog).to_be_hidden()
         expect(card.get_by_text("2 done")).to_be_visible()
         assert EvalScore.objects.filter(evaluator=Evaluator.objects.get()).count() == 2
+        expect(page.locator("#cells .score")).to_have_count(2)  # nobody has reloaded the page
         require_accessible(page)
 
         card.get_by_role("button", name="Edit Model as judge").click()
@@ -58,3 +59,23 @@ def test_a_judge_is_attached_and_asked(signed_in, embedded_worker, org, alice):
         page.keyboard.press("Escape")
         card.get_by_role("button", name="Switch off Model as judge").click()
         expect(card.get_by_text("off", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize(("view", "score"), [("Grid", ".score"), ("List", ".cell-head > .chip")])
+def test_scores_that_come_after_the_cells_are_shown_by_themselves(
+    signed_in, embedded_worker, org, alice, view, score
+):
+    page = signed_in
+    with JudgingOllama(delay_s=1.5) as ollama:
+        factories.set_default_model(org, factories.make_model(base_url=ollama.url, slots=4))
+        experiment = factories.make_experiment(org, inputs=2, variants=1)
+        config = {"rubric": "Polite answers are good.", "scale": {"minimum": 0, "maximum": 1}}
+        metric = factories.make_metric(org)
+        Evaluator.objects.create(
+            experiment=experiment, metric=metric, kind="judge", name="Judge", config=config
+        )
+        page.goto(f"/app/orgs/{org.pk}/experiments/{experiment.pk}")
+        page.get_by_role("button", name="Run", exact=True).click()
+        page.get_by_role("link", name=view, exact=True).click()
+        expect(page.locator("#cells")).to_contain_text("echo", timeout=20_000)
+        expect(page.locator(f"#cells {score}")).to_have_count(2, timeout=20_000)

@@ -86,6 +86,14 @@ def judged(experiment, output, **config):
     return evaluator.evaluations.get(), run
 
 
+def test_an_evaluator_that_cannot_even_ask_leaves_missing_scores_with_the_reason(experiment):
+    """A configuration that was written behind the product's back is such a case."""
+    evaluation, run = judged(experiment, "fine", config={"rubric": "Is it right?"})
+    assert (evaluation.state, evaluation.reason) == ("missing", "The evaluator failed: KeyError.")
+    assert run.state == "succeeded"
+    assert not EvalScore.objects.exists()
+
+
 # After the cells
 
 
