@@ -4,7 +4,7 @@
       --baseline BATCH --fail-if "correctness < 0.8" --fail-if-worse correctness
 
 The key is made on the page "API keys". ORG is an id or a slug, EXPERIMENT an id; docs/pipeline.md tells what
-may be a baseline and what a condition may name. Nothing but Python's standard library is needed: copy this file
+may be a baseline and what a condition may name. Nothing but the standard library is needed: copy this file
 to where your pipeline runs.
 Exit status: 0 all is fine, 1 a gate is broken, 2 trouble (cells failed, wrong usage, no answer, time over).
 """
