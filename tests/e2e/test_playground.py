@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shlex
+import threading
 
 import pytest
 from playwright.sync_api import expect
@@ -149,7 +150,8 @@ def test_columns_are_duplicated_and_removed_by_keyboard(bench, model):
 
 
 def test_one_column_is_stopped_and_the_other_goes_on(bench, scripted):
-    scripted.enqueue(*[stream(piece("One"), Pause(4), piece(" two"), last())] * 2)
+    goes_on = threading.Event()
+    scripted.enqueue(*[stream(piece("One"), Pause(until=goes_on), piece(" two"), last())] * 2)
     page = bench()
     page.get_by_role("button", name="Add column").click()
     write(page, "count")
@@ -157,6 +159,7 @@ def test_one_column_is_stopped_and_the_other_goes_on(bench, scripted):
     expect(output(page, "A")).to_have_text("One")
     column(page, "A").get_by_role("button", name="Stop").click()
     expect(column(page, "A").locator("[data-part=error]")).to_have_text("Stopped.", timeout=3000)
+    goes_on.set()
     expect(output(page, "B")).to_have_text("One two", timeout=SLOW)
     expect(output(page, "A")).to_have_text("One")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from playwright.sync_api import expect
 
@@ -185,11 +187,12 @@ def test_a_connection_is_tested_and_models_are_synced(signed_in, org, models, fa
 
 def test_a_model_is_pulled_with_progress(signed_in, org, models, fake):
     layer = {"status": "pulling aaa", "digest": "sha256:aaa", "total": 4_000_000_000}
+    goes_on = threading.Event()
     fake.enqueue(
         stream(
             {"status": "pulling manifest"},
             {**layer, "completed": 1_000_000_000},
-            Pause(2),
+            Pause(until=goes_on),
             {"status": "success"},
         ),
         json_script({"models": [model("qwen3:4b", context_length=4096)]}),
@@ -203,6 +206,7 @@ def test_a_model_is_pulled_with_progress(signed_in, org, models, fake):
     expect(dialog.get_by_text("1.0 GB of 4.0 GB, 25 %")).to_be_visible()
     expect(dialog.get_by_role("progressbar")).to_have_attribute("value", "0.25")
     require_accessible(page)
+    goes_on.set()
     expect(dialog.get_by_text("qwen3:4b is there. 1 new in the registry.")).to_be_visible()
     dialog.get_by_role("button", name="Close").click()
     expect(page.get_by_role("row").filter(has_text="qwen3:4b")).to_be_visible()

@@ -24,9 +24,10 @@ LONGEST_PAUSE_S = 20.0  # a test that never lets go ends all the same
 
 @dataclass(frozen=True)
 class Pause:
-    """Silence for so many seconds; ends early when the client goes away."""
+    """Silence for so many seconds; ends early when the client goes away, or when the test says so."""
 
     seconds: float = LONGEST_PAUSE_S
+    until: threading.Event = field(default_factory=threading.Event, compare=False)
 
 
 @dataclass(frozen=True)
@@ -200,8 +201,8 @@ class FakeServer:
         match step:
             case bytes():
                 send(step)
-            case Pause(seconds):
-                self._wait(connection, seconds)
+            case Pause(seconds, until):
+                self._wait(connection, seconds, until)
             case Dribble(data, pause_s):
                 for byte in data:
                     send(bytes([byte]))
@@ -210,9 +211,9 @@ class FakeServer:
                 while not self._stopping.is_set():
                     send(data)
 
-    def _wait(self, connection: socket.socket, seconds: float) -> None:
+    def _wait(self, connection: socket.socket, seconds: float, until: threading.Event | None = None) -> None:
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
+        while (left := end - time.monotonic()) > 0 and not (until and until.is_set()):
             if self._stopping.is_set():
                 raise _Gone
             if select.select([connection], [], [], min(left, 0.05))[0] and not connection.recv(1):
