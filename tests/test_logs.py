@@ -148,14 +148,14 @@ def test_failed_calls_tell_batch_and_run_and_neither_prompt_nor_key(
     experiment = factories.make_experiment(org, inputs=2, variants=1)
     experiment.inputs.update(content=f"{PROMPT} too-long")
     batch = planning.start_batch(experiment=experiment, author=None)
-    assert planning.wait_until_finished(batch, timeout_s=30)
+    assert planning.wait_until_finished(batch, timeout_s=60)
 
     def breaks(*_, **given):
         raise ValueError(f"{PROMPT} {KEY}")
 
     monkeypatch.setattr(calling.routing, "call", breaks)
     second = planning.start_batch(experiment=experiment, author=None)
-    assert planning.wait_until_finished(second, timeout_s=30)
+    assert planning.wait_until_finished(second, timeout_s=60)
 
     lines = told()
     assert set(batch.runs.values_list("error_code", flat=True)) == {"PROMPT_TOO_LONG"}

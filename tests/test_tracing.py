@@ -49,7 +49,7 @@ def run(api, org, experiment):
     answer = api.post(f"/api/v1/orgs/{org.pk}/experiments/{experiment.pk}/run", {}, format="json")
     assert answer.status_code in {200, 202}, answer.content
     batch = Batch.objects.get(experiment=experiment)
-    assert planning.wait_until_finished(batch, timeout_s=40)
+    assert planning.wait_until_finished(batch, timeout_s=60)
     return batch
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.chaos import backups
 from tests.chaos.parts import postgres_bin
 
-pytestmark = pytest.mark.timeout(170)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.mark.skipif(

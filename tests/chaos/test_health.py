@@ -11,7 +11,7 @@ from tests.chaos.installation import LEASE_S, SWEEP_S
 from tests.chaos.parts import until
 from tests.chaos.scenarios import Scene
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("servers")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("servers")]
 # What is 40 s with the usual lease and sweeps, plus the time for a look; the promise is 60 s.
 RED_WITHIN_S = LEASE_S + 5 * SWEEP_S + 5
 
@@ -36,7 +36,7 @@ def test_ready_turns_red_while_no_worker_claims_and_green_by_itself(servers):
         assert ready(made)[1]["ok"] is False
         assert "cells wait" in ready(made)[1]["workers"]
         worker.thaw()
-        until(lambda: ready(made) == (200, {"ok": True}), "green again", timeout_s=15)
+        until(lambda: ready(made) == (200, {"ok": True}), "green again", timeout_s=60)
         scene.until_finished(batch)
         assert ready(made)[0] == 200
 
@@ -46,8 +46,8 @@ def test_ready_names_a_redis_and_a_database_that_do_not_answer(servers):
     made.redis.freeze()
     assert ready(made) == (503, {"ok": False, "redis": "does not answer"})
     made.redis.thaw()
-    until(lambda: ready(made)[0] == 200, "green again", timeout_s=10)
+    until(lambda: ready(made)[0] == 200, "green again", timeout_s=60)
     made.postgres.crash()
     assert ready(made) == (503, {"ok": False, "database": "does not answer"})
     made.postgres.start()
-    until(lambda: ready(made)[0] == 200, "green again", timeout_s=10)
+    until(lambda: ready(made)[0] == 200, "green again", timeout_s=60)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos import scenarios
 
-pytestmark = pytest.mark.timeout(170)
+pytestmark = pytest.mark.timeout(400)
 
 
 def test_the_serve_process_dies_twice_in_two_hundred_cells():

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos import scenarios
 
-pytestmark = [pytest.mark.timeout(170), pytest.mark.xdist_group("servers")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("servers")]
 
 
 def test_workers_die_and_redis_is_wiped_in_a_thousand_cells(servers):

@@ -20,7 +20,7 @@ def test_a_judge_is_attached_and_asked(signed_in, embedded_worker, org, alice):
         factories.set_default_model(org, factories.make_model(base_url=ollama.url, slots=4))
         experiment = factories.make_experiment(org, inputs=2, variants=1)
         batch = planning.start_batch(experiment=experiment, author=alice)
-        assert planning.wait_until_finished(batch, timeout_s=20)
+        assert planning.wait_until_finished(batch, timeout_s=60)
 
         page.goto(f"/app/orgs/{org.pk}/experiments/{experiment.pk}")
         page.get_by_text("Set-up").click()

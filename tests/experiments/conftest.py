@@ -102,7 +102,7 @@ def worker_process(prefix: str, *, pool: str = "threads", **env: str):
         process.wait(10)
 
 
-def wait_for(condition, *, timeout_s: float = 20.0):
+def wait_for(condition, *, timeout_s: float = 60.0):
     """Look again and again until the condition holds; its value is returned."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

@@ -102,7 +102,7 @@ def test_a_batch_ends_without_waiting_and_its_answers_are_judged_afterwards(
 ):
     evaluator = add_evaluator(experiment)
     batch = planning.start_batch(experiment=experiment, author=alice)
-    assert planning.wait_until_finished(batch, timeout_s=20)
+    assert planning.wait_until_finished(batch, timeout_s=60)
     assert batch.evaluations.count() == 4
     wait_until_idle(evaluator)
     assert states(evaluator) == {"done": 4}

@@ -49,7 +49,7 @@ def test_it_pauses_exactly_at_the_limit_and_goes_on_when_the_operator_raises_it(
     client.force_login(factories.make_user(is_staff=True, is_superuser=True))
     page = reverse("admin:quotas_orglimits_change", args=[OrgLimits.objects.get().pk])
     assert client.post(page, {"tokens_per_month": "100000"}).status_code == 302
-    assert planning.wait_until_finished(batch, timeout_s=20)
+    assert planning.wait_until_finished(batch, timeout_s=60)
     assert states(batch) == {"succeeded": 20}
     assert sum(ollama.calls.values()) == 20
     attempts = set(RunAttempt.objects.values_list("pk", flat=True))
@@ -66,6 +66,6 @@ def test_it_goes_on_by_itself_in_the_next_minute(embedded_worker, small, org, ol
         assert states(batch) == {"succeeded": 15, "queued": 5}
         UsageCounter.objects.update(minute=0)  # the minute is over
         Batch.objects.filter(pk=batch.pk).update(resume_at=batch.created_at)
-    assert planning.wait_until_finished(batch, timeout_s=20)
+    assert planning.wait_until_finished(batch, timeout_s=60)
     assert states(batch) == {"succeeded": 20}
     assert_books_balance(org)

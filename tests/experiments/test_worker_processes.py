@@ -25,7 +25,7 @@ def states(batch):
 def test_a_worker_process_runs_a_batch(redis_broker, experiment, pool):
     with worker_process(redis_broker, pool=pool):
         batch = planning.start_batch(experiment=experiment, author=None)
-        assert planning.wait_until_finished(batch, timeout_s=30)
+        assert planning.wait_until_finished(batch, timeout_s=60)
     assert states(batch) == {"succeeded": 20}
     assert UsageRecord.objects.count() == 20
 
@@ -39,7 +39,7 @@ def test_slots_hold_across_two_worker_processes(redis_broker, org):
                 planning.start_batch(experiment=experiment, author=None, parallel=32) for _ in range(2)
             ]
             for batch in batches:
-                assert planning.wait_until_finished(batch, timeout_s=40)
+                assert planning.wait_until_finished(batch, timeout_s=60)
         assert ollama.peak <= 3
         assert sum(ollama.calls.values()) == 80
 
@@ -88,7 +88,7 @@ def test_killing_a_worker_that_judges_loses_nothing_and_scores_nothing_twice(red
             first.wait()
             with worker_process(redis_broker):
                 wait_for(lambda: evaluations.count() == 24 and not evaluations.open().exists(), timeout_s=60)
-        assert planning.wait_until_finished(batch, timeout_s=10)
+        assert planning.wait_until_finished(batch, timeout_s=60)
         assert Counter(evaluations.values_list("state", flat=True)) == {"done": 24}
         assert EvalScore.objects.filter(evaluator=judge).values("run").distinct().count() == 24
         assert EvalScore.objects.count() == UsageRecord.objects.filter(kind="judge").count() == 24

@@ -86,13 +86,13 @@ class Prometheus(Part):
         assert len(found) <= 1, (expression, found)
         return found[0][1] if found else None
 
-    def until(self, expression: str, wanted: float, *, timeout_s: float = 20) -> None:
+    def until(self, expression: str, wanted: float, *, timeout_s: float = 60) -> None:
         try:
             until(lambda: self.value(expression) == wanted, expression, timeout_s=timeout_s, every_s=0.2)
         except AssertionError as error:
             raise AssertionError(f"{expression} is {self.query(expression)}, not {wanted}") from error
 
-    def until_there(self, expression: str, *, timeout_s: float = 20) -> list[tuple[dict[str, str], float]]:
+    def until_there(self, expression: str, *, timeout_s: float = 60) -> list[tuple[dict[str, str], float]]:
         return until(lambda: self.query(expression), expression, timeout_s=timeout_s, every_s=0.2)
 
     def alerts(self) -> set[str]:

@@ -11,7 +11,7 @@ from tests.chaos.provider import FastOllama
 from tests.metrics.prometheus import TOKEN, Prometheus, filled, is_number, panels, programs, rules
 
 pytestmark = [
-    pytest.mark.timeout(280),
+    pytest.mark.timeout(400),
     pytest.mark.skipif(not programs(), reason="needs prometheus and promtool"),
     pytest.mark.skipif(not postgres_bin(), reason="needs the programs of PostgreSQL and Redis"),
 ]
@@ -165,7 +165,7 @@ def every_panel_has_an_answer(watcher, experiment):
     values = {"org": ".*", "experiment": experiment["id"], "metric": ".*"}
     for name, query in panels():
         try:
-            found = watcher.until_there(filled(query, values), timeout_s=8)  # a rate needs a second look
+            found = watcher.until_there(filled(query, values), timeout_s=30)  # a rate needs a second look
         except AssertionError as error:
             raise AssertionError(f"{name} stays empty") from error
         assert [(row, value) for row, value in found if not is_number(value)] == [], name
