@@ -35,7 +35,7 @@ def test_without_a_message_the_reader_comes_back_in_time(connection):
     begun = time.monotonic()
     with connection.Consumer(Queue("silent")), pytest.raises(TimeoutError):
         connection.drain_events(timeout=0.2)
-    assert 0.2 <= time.monotonic() - begun < 1
+    assert 0.2 <= time.monotonic() - begun < 4
 
 
 def test_a_message_is_delivered_after_one_before_it_was_acknowledged(connection):

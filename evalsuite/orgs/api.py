@@ -10,6 +10,7 @@ from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from evalsuite.errors import Forbidden
 from evalsuite.orgs.models import Org, User
 from evalsuite.orgs.permissions import Permission
 from evalsuite.orgs.standing import Standing
@@ -34,8 +35,9 @@ class OrgApiView(APIView):
         super().initial(request, *args, **kwargs)
         if not request.user.is_authenticated:
             raise NotAuthenticated
-        self.org = Org.objects.for_user(request.user, kwargs["org_id"])
-        self.org.require(request.user, self.permission_for(request.method or ""))
+        self.org, granted = Org.objects.entered_by(request.user, kwargs["org_id"])
+        if (permission := self.permission_for(request.method or "")) not in granted:
+            raise Forbidden(permission)
 
     def stream(self, events: AsyncGenerator[bytes, None]) -> StreamingHttpResponse:
         """Server-sent events, until they end or the caller has lost the right to them. To be called last."""

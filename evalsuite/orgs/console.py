@@ -8,6 +8,7 @@ from django.contrib.auth.mixins import LoginRequiredMixin
 from django.http import HttpRequest, HttpResponseBase
 from django.views import View
 
+from evalsuite.errors import Forbidden
 from evalsuite.orgs.models import Org, User
 from evalsuite.orgs.permissions import Permission
 
@@ -30,13 +31,13 @@ class OrgPage(LoginRequiredMixin, View):
         if not request.user.is_authenticated:
             return self.handle_no_permission()
         user = request.user
-        self.org = Org.objects.for_user(user, kwargs["org_id"])
+        self.org, self.permissions = Org.objects.entered_by(user, kwargs["org_id"])
         request.org = self.org  # type: ignore[attr-defined]
-        if (request.method or "").lower() in self.http_method_names and hasattr(
-            self, (request.method or "").lower()
-        ):
-            self.org.require(user, self.permission_for(request.method or ""))
-        self.permissions = self.org.permissions_of(user)
+        method = (request.method or "").lower()
+        if method in self.http_method_names and hasattr(self, method):
+            permission = self.permission_for(method.upper())
+            if permission not in self.permissions:
+                raise Forbidden(permission)
         request.permissions = self.permissions  # type: ignore[attr-defined]
         return super().dispatch(request, *args, **kwargs)
 

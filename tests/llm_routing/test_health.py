@@ -167,7 +167,7 @@ class TestEndpoints:
         with pytest.raises(ProviderUnavailable, match="tried again in") as caught:
             self.ask(model)
         assert caught.value.retry_after > 25
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 10
 
     def test_reports_hold_an_endpoint_for_all(self, gates):
         model = factories.make_model(slots=4)

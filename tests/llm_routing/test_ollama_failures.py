@@ -214,7 +214,7 @@ def test_server_that_is_down_is_unavailable(limits):
     started = time.monotonic()
     with pytest.raises(ProviderUnavailable, match="refused"):
         OllamaProvider(Transport("http://127.0.0.1:9")).complete(make_request(), limits=limits)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
 
 
 def test_answer_is_bounded_by_its_bytes(fake_ollama, ollama):

@@ -104,11 +104,11 @@ def test_unknown_names_get_the_same_answer_in_about_the_same_time(client, alice,
         factories.make_user(name, org=org, is_active=name == "known")
 
     def look(name):
-        began = time.perf_counter()
+        began = time.thread_time()  # of the processor: what else the machine does is not in it
         body = {"username": name, "password": "wrong"}
         answer = client.post("/api/v1/auth/token", body, content_type="application/json")
         assert answer.status_code == 401
-        return time.perf_counter() - began, answer.content
+        return time.thread_time() - began, answer.content
 
     names = ("known", "unknown", "switched-off")
     rounds = [[look(name) for name in names] for _ in range(3)]  # in turn: what slows one slows all

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -182,7 +182,7 @@ def test_a_stop_reaches_who_still_waits_for_a_slot(bench, bench_ollama, org):
         bench.post(f"comparisons/{comparison}/stop", {})
         stopped = time.monotonic()
         assert len(ends(coming)) == 2
-        assert time.monotonic() - stopped < 2
+        assert time.monotonic() - stopped < 10
     assert len(bench_ollama.requests) == 1
 
 
@@ -378,13 +378,14 @@ def test_without_the_permission_nothing_is_run(api, org, alice, role):
 
 def test_other_requests_are_answered_while_twelve_columns_stream(bench, bench_ollama, site, org):
     """Each bench is one connection, and its calls live in threads of their own."""
-    bench_ollama.scripts = {name: stream(piece("x"), Pause(1.5), last()) for name in SIX}
+    goes_on = Event()
+    bench_ollama.scripts = {name: stream(piece("x"), Pause(until=goes_on), last()) for name in SIX}
     busy = [Thread(target=bench.run, args=SIX) for _ in range(2)]
     for thread in busy:
         thread.start()
     bench_ollama.wait_for_request(8)
-    begun = time.monotonic()
     assert bench.post("comparisons/x/stop", {}).status_code == 404
-    assert time.monotonic() - begun < 1
+    assert all(thread.is_alive() for thread in busy)
+    goes_on.set()
     for thread in busy:
         thread.join()
