@@ -20,28 +20,14 @@ from tests import factories
 from tests.audit.events import forget_events, names_of_events
 from tests.audit.routes import ROUTES
 from tests.audit.world import build, changed, contents
-from tests.fakes.ollama import FakeOllama, answer, model, stream
-from tests.fakes.server import json_script
+from tests.fuzz.providing import ProviderForAll
 
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 
 
-class OllamaForAll(FakeOllama):
-    """Lists one model, pulls any, and answers hello."""
-
-    def default(self, seen):
-        if seen.path == "/api/chat":
-            return answer("Hel", "lo")
-        if seen.path == "/api/pull":
-            return stream({"status": "success"})
-        if seen.path == "/api/tags":
-            return json_script({"models": [model("new:1b")]})
-        return super().default(seen)
-
-
 @pytest.fixture
 def server():
-    with OllamaForAll() as running:
+    with ProviderForAll() as running:
         yield running
 
 

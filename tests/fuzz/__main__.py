@@ -1,0 +1,83 @@
+"""`make fuzz`: the API's document by schemathesis, the console's forms, and files made to harm, at full size.
+
+A round asks each operation in three modes, each round with the next seed, until the requests are enough.
+`--seed 7 --rounds 1` repeats the round of that seed alone; `--only forms` one of the parts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import Any
+
+import requests
+
+from tests.chaos.installation import Installation
+from tests.fuzz.providing import ProviderForAll
+
+ENOUGH = {"LIMIT_PLAYGROUND_PER_MINUTE": "1000000", "PRIVATE_PROVIDER_NETWORKS": "127.0.0.0/8"}
+ENOUGH |= {"RUN_SYNC_WAIT": "2", "SLOT_WAIT": "5", "LOG_LEVEL": "ERROR"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--only", choices=("api", "forms"), help="one of the parts")
+    parser.add_argument("--seed", type=int, default=1, help="of the first round")
+    parser.add_argument("--rounds", type=int, default=0, help="exactly so many; 0: until there are enough")
+    parser.add_argument("--requests", type=int, default=20_000, help="to the API")
+    parser.add_argument("--posts", type=int, default=2_000, help="to forms of the console")
+    parser.add_argument("--examples", type=int, default=10, help="for each operation and mode, a round")
+    parser.add_argument("--modes", default="positive,negative,stateful")
+    given = parser.parse_args()
+    with ProviderForAll() as provider, Installation(provider_url=provider.url, embedded=True, **ENOUGH) as made:
+        made.seed()
+        made.start_web()
+        os.environ.update(made.env)
+        import django
+
+        django.setup()
+        from django.conf import settings
+
+        settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+        good = [part(given, made, provider) for part in PARTS if given.only in (None, part.__name__)]
+    sys.exit(0 if all(good) else 1)
+
+
+def api(given: Any, made: Installation, provider: ProviderForAll) -> bool:
+    from tests.fuzz.api import Tally, run
+    from tests.fuzz.stock import Stock
+
+    document = requests.get(f"{made.url}/api/v1/schema", timeout=30).json()
+    stock, whole, begun = Stock(provider.url), Tally(), time.monotonic()
+    seed = given.seed
+    while seed < given.seed + given.rounds if given.rounds else whole.total() < given.requests:
+        for mode in given.modes.split(","):
+            at = time.monotonic()
+            tally = run(document, made.url, stock, mode=mode, seed=seed, examples=given.examples)
+            whole.add(tally)
+            statuses = ", ".join(f"{status} {n:,}" for status, n in tally.by_status(mode).items())
+            print(
+                f"seed {seed}  {mode:<8}  {tally.total():>6,} requests  {statuses}  "
+                f"{len(tally.operations[mode])} operations  {len(tally.failures)} failures  "
+                f"{time.monotonic() - at:.0f} s",
+                flush=True,
+            )
+        seed += 1
+    operations = sum(len(methods) for methods in document["paths"].values())
+    print(f"\n{whole.told()}" if whole.failures else "")
+    print(f"{whole.total():,} requests in {time.monotonic() - begun:.0f} s, {len(whole.failures)} failures")
+    for mode in given.modes.split(","):
+        print(
+            f"  {mode:<8}  {whole.total(mode):>6,} requests  {whole.by_status(mode)}  "
+            f"{len(whole.operations[mode])} of {operations} operations"
+        )
+    print(f"  {len(whole.accepted)} of {operations} operations answered 2xx; next seed {seed}")
+    return not whole.failures
+
+
+PARTS = (api,)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""The one model server that a fuzzed installation may reach."""
+
+from __future__ import annotations
+
+from tests.fakes.ollama import FakeOllama, answer, model, stream
+from tests.fakes.server import Script, Seen, json_script
+
+
+class ProviderForAll(FakeOllama):
+    """Lists one model, pulls any, and answers hello."""
+
+    def default(self, seen: Seen) -> Script:
+        if seen.path == "/api/chat":
+            return answer("Hel", "lo")
+        if seen.path == "/api/pull":
+            return stream({"status": "success"})
+        if seen.path == "/api/tags":
+            return json_script({"models": [model("new:1b")]})
+        return super().default(seen)
