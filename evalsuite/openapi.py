@@ -12,6 +12,7 @@ from rest_framework import serializers
 
 from evalsuite.pagination import NewestFirst
 
+NOT_BLANK = r"\S"
 MEANINGS = {
     400: "`INVALID_BODY`: details name each field.",
     401: "`UNAUTHENTICATED`: no valid token or session.",
@@ -30,14 +31,26 @@ MEANINGS = {
 
 
 class StrictBodies(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """A body that refuses unknown fields says so in the document."""
+    """A body that refuses unknown fields says so in the document, and what else its fields refuse."""
 
     target_class = "evalsuite.api.StrictSerializer"
     match_subclasses = True
 
     def map_serializer(self, auto_schema: Any, direction: Any) -> Any:
         schema = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
-        return {**schema, "additionalProperties": False}
+        properties = {
+            name: {**described, **_refused(self.target.fields[name], described)}
+            for name, described in schema.get("properties", {}).items()
+        }
+        return {**schema, "properties": properties, "additionalProperties": False}
+
+
+def _refused(field: Any, described: dict[str, Any]) -> dict[str, Any]:
+    """What the generator does not see: lists that may not be empty, and texts that may not be blank."""
+    if getattr(field, "allow_empty", True) is False:
+        return {"minItems": 1}
+    is_text = isinstance(field, serializers.CharField) and "pattern" not in described
+    return {"pattern": NOT_BLANK} if is_text and field.trim_whitespace and not field.allow_blank else {}
 
 
 class ErrorSerializer(serializers.Serializer[Any]):
@@ -71,6 +84,20 @@ def page_of(key: str, answer: type[serializers.BaseSerializer[Any]]) -> Any:
 
 def _noun(answer: type[serializers.BaseSerializer[Any]]) -> str:
     return answer.__name__.removesuffix("Serializer")
+
+
+def event_stream(description: str, *names: str) -> dict[tuple[int, str], OpenApiResponse]:
+    """A stream of server-sent events, for `extend_schema(responses=...)`; the schema is that of one event."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "event": {"type": "string", "enum": list(names)},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+            "id": {"type": "string"},
+        },
+        "required": ["event", "data"],
+    }
+    return {(200, "text/event-stream"): OpenApiResponse(schema, description)}
 
 
 OK = inline_serializer("Ok", {"ok": serializers.BooleanField()})

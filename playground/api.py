@@ -8,14 +8,14 @@ from contextlib import aclosing
 from typing import Any
 
 from django.http import HttpResponseBase
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evalsuite.api import StrictCharField, StrictFloatField, StrictIntegerField, StrictSerializer, validated
 from evalsuite.errors import EvalsuiteError
-from evalsuite.openapi import errors
+from evalsuite.openapi import errors, event_stream
 from evalsuite.orgs.api import OrgApiView
 from evalsuite.streams import StreamNegotiation, in_thread, sse
 from llm_routing.models import ChatProfile
@@ -90,8 +90,8 @@ class StreamView(PlaygroundView):
         operation_id="playground_stream",
         request=CompletionBody,
         responses={
-            (200, "text/event-stream"): OpenApiResponse(
-                str, description="Events: `session`, `delta` ..., then `done` or `error`."
+            **event_stream(
+                "Events: `session`, `delta` ..., then `done` or `error`.", "session", "delta", "done", "error"
             ),
             **errors(400, 401, 403, 404, 413, 415, 429, 503),
         },

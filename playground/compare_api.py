@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from django.http import HttpResponseBase
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from evalsuite.api import StrictCharField, StrictIntegerField, StrictSerializer
 from evalsuite.documents import acts
 from evalsuite.fields import NumberField
-from evalsuite.openapi import OK, errors
+from evalsuite.openapi import OK, errors, event_stream
 from evalsuite.orgs.resources import Resource
 from evalsuite.streams import StreamNegotiation, in_threads, sse
 from llm_routing.api.parameters import LARGEST_SEED, LONGEST_STOP, MOST_STOPS, FormatField, ThinkField
@@ -144,7 +144,7 @@ class CompareStream(Resource):
         operation_id="playground_compare_stream",
         request=CompareBody,
         responses={
-            (200, "text/event-stream"): OpenApiResponse(str, description=STREAM),
+            **event_stream(STREAM, "start", "session", "delta", "done", "error", "end"),
             **errors(400, 401, 403, 404, 413, 415),
         },
     )

@@ -18,12 +18,13 @@ from evalsuite.orgs.resources import Paged, Resource
 from evalsuite.streams import StreamNegotiation
 
 TEXT = {"type": "string", "maxLength": LONGEST}
+TIME = {"anyOf": [{"type": "string", "format": name} for name in ("date", "date-time")]}
 FILTERS = [
     OpenApiParameter("event", TEXT, description="A name, or its beginning up to a dot, as `experiment.run`."),
     OpenApiParameter("actor", TEXT, description="The id or the user name of a person."),
     OpenApiParameter("object", TEXT, description="The id of what was changed."),
-    OpenApiParameter("from", TEXT, description="A day or a time in ISO 8601; UTC where it has no zone."),
-    OpenApiParameter("to", TEXT, description="The same; a day is included to its end."),
+    OpenApiParameter("from", TIME, description="A day or a time in ISO 8601; UTC where it has no zone."),
+    OpenApiParameter("to", TIME, description="The same; a day is included to its end."),
 ]
 
 

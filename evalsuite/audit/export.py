@@ -11,7 +11,7 @@ from rest_framework.renderers import JSONRenderer
 
 from evalsuite.audit.filters import Wish, found
 from evalsuite.audit.models import AuditEvent
-from evalsuite.fields import Moment, RowSerializer
+from evalsuite.fields import Moment, ObjectField, RowSerializer
 from evalsuite.orgs.models import Org
 from evalsuite.streams import in_steps
 
@@ -29,10 +29,8 @@ class EventSerializer(RowSerializer):
     actorName = serializers.CharField(source="actor_name", help_text="The user name at that time.")
     objectType = serializers.CharField(source="object_type")
     objectId = serializers.CharField(source="object_id")
-    before = serializers.JSONField(
-        allow_null=True, help_text="Long texts are told by length and hash, secrets never."
-    )
-    after = serializers.JSONField(allow_null=True)
+    before = ObjectField(allow_null=True, help_text="Long texts are told by length and hash, secrets never.")
+    after = ObjectField(allow_null=True)
     address = serializers.CharField(allow_null=True)
     requestId = serializers.CharField(source="request_id")
 

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from evalsuite.api import StrictCharField, StrictSerializer
 from evalsuite.documents import creates, describes, lists
 from evalsuite.fields import LONGEST_NOTE, NumberField, ObjectField, OptionalText
-from evalsuite.openapi import envelope
+from evalsuite.openapi import NOT_BLANK, envelope
 from experiments.api.base import DetailView, ListView
 from experiments.models import METRIC_KEY, EvalMetricDefinition
 from experiments.services import metric_definitions
@@ -21,7 +21,18 @@ from experiments.services import metric_definitions
 DIRECTIONS = EvalMetricDefinition.Direction.values
 
 
-@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+@extend_schema_field(
+    {
+        "type": "object",
+        "propertyNames": {"pattern": f"^{metric_definitions.PLAIN_NUMBER.pattern}$"},
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": metric_definitions.LONGEST_LABEL,
+            "pattern": NOT_BLANK,
+        },
+        "maxProperties": metric_definitions.MOST_LABELS,
+    }
+)
 class LabelsField(ObjectField):
     """By value: its words."""
 

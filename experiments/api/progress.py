@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from django.http import HttpResponseBase
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from evalsuite.documents import LIST_ERRORS
 from evalsuite.errors import NotFound
+from evalsuite.openapi import event_stream
 from evalsuite.streams import StreamNegotiation
 from experiments.api import feeds
 from experiments.api.batches import BatchSerializer, BatchView
@@ -80,10 +81,12 @@ class BatchEvents(BatchView):
             )
         ],
         responses={
-            (200, "text/event-stream"): OpenApiResponse(
-                str,
-                description="`progress` events as `batch_progress` answers, each with its cursor as id; "
+            **event_stream(
+                "`progress` events as `batch_progress` answers, each with its cursor as id; "
                 "the last one, when the batch has ended, is called `finished`.",
+                "progress",
+                "finished",
+                "error",
             ),
             **LIST_ERRORS,
         },

@@ -17,7 +17,7 @@ from experiments.services.figures import OF_EVERY_CELL
 
 STEP_TOLERANCE = 1e-6  # of one step: 0.1 + 0.2 is on a scale of tenths
 MOST_LABELS, LONGEST_LABEL = 101, 64  # each percent may have its word
-PLAIN_NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,15})?", re.ASCII)
+PLAIN_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 SCALE = ("minimum", "maximum", "step", "labels")
 
 

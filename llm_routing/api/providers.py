@@ -33,10 +33,18 @@ KINDS = Provider.Kind.values
 # A key travels in a header: visible ASCII and nothing else.
 HEADER_SAFE = RegexValidator(re.compile(r"\A[\x21-\x7e]*\Z"), "A key has visible ASCII characters only.")
 LONGEST_WAIT = 3_600  # seconds
+LONGEST_ADDRESS = 512  # characters
+
+
+@extend_schema_field(
+    {"type": "string", "format": "uri", "pattern": r"^https?://[^\s@?#\\]+$", "maxLength": LONGEST_ADDRESS}
+)
+class AddressField(StrictCharField):
+    """Where a server is. Its name must be found, and lead where the organisation may go."""
 
 
 class EndpointBody(StrictSerializer):
-    baseUrl = StrictCharField(source="base_url", max_length=512)
+    baseUrl = AddressField(source="base_url", max_length=LONGEST_ADDRESS)
     slots = StrictIntegerField(
         default=4, min_value=1, max_value=1024, help_text="Calls that may be in the air at once."
     )

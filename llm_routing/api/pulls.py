@@ -8,13 +8,13 @@ from contextlib import aclosing
 from typing import Any
 
 from django.http import HttpResponseBase
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 
 from evalsuite.api import StrictCharField, StrictSerializer
 from evalsuite.errors import EvalsuiteError
-from evalsuite.openapi import errors
+from evalsuite.openapi import errors, event_stream
 from evalsuite.streams import StreamNegotiation, in_thread, sse
 from llm_routing import pulling
 from llm_routing.api.providers import ProvidersView, SyncSerializer
@@ -49,11 +49,13 @@ class ProviderPull(ProvidersView):
         operation_id="provider_pull",
         request=PullBody,
         responses={
-            (200, "text/event-stream"): OpenApiResponse(
-                str,
-                description="Events: `progress` (endpoint, endpoints, status, completedBytes, totalBytes; "
+            **event_stream(
+                "Events: `progress` (endpoint, endpoints, status, completedBytes, totalBytes; "
                 "the total grows as parts become known) ..., then `done` (modelName, added, updated, "
                 "gone) or `error`. Only `done` means that the model is there.",
+                "progress",
+                "done",
+                "error",
             ),
             **errors(400, 401, 403, 404, 409, 413, 415, 503),
         },

@@ -31,7 +31,10 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=10, help="for each operation and mode, a round")
     parser.add_argument("--modes", default="positive,negative,stateful")
     given = parser.parse_args()
-    with ProviderForAll() as provider, Installation(provider_url=provider.url, embedded=True, **ENOUGH) as made:
+    with (
+        ProviderForAll() as provider,
+        Installation(provider_url=provider.url, embedded=True, **ENOUGH) as made,
+    ):
         made.seed()
         made.start_web()
         os.environ.update(made.env)

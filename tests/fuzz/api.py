@@ -106,8 +106,9 @@ def real_ids(stock: Stock) -> Iterator[None]:
 
     @schemathesis.hook
     def after_call(context: Any, case: Any, response: Any) -> None:
-        if case.method.upper() == "DELETE" and response.status_code == 204:
-            stock.used_up = True
+        if response.ok and case.method.upper() != "GET":
+            stock.touched = True
+            stock.used_up |= case.method.upper() == "DELETE"
 
     try:
         yield
@@ -136,7 +137,7 @@ def run(document: dict[str, Any], url: str, stock: Stock, *, mode: str, seed: in
     with real_ids(stock):
         for event in from_schema(schema).execute():
             if isinstance(event, events.ScenarioStarted):
-                stock.used_up = True
+                stock.used_up |= stock.touched
             elif isinstance(event, events.ScenarioFinished):
                 tally.count(mode, event)
             elif isinstance(event, events.NonFatalError):

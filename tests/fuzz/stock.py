@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
+from django.db import transaction
 from rest_framework_simplejwt.tokens import RefreshToken
 
 from evalsuite.orgs.models import Membership, User
@@ -26,6 +28,7 @@ class Stock:
         self.owner = factories.make_user(f"owner{next(_numbers)}")
         self.renew()
 
+    @transaction.atomic
     def renew(self) -> None:
         for user in User.objects.filter(username__in=("bob", "newcomer")):
             user.username = f"{user.username}{next(_numbers)}"
@@ -35,12 +38,10 @@ class Stock:
         Membership.objects.create(org=org, user=self.owner, role="owner")
         self.world = build(org, self.owner, self.provider_url)
         factories.set_default_model(org, self.world.model)
-        self.used_up = False
+        self.used_up = self.touched = False
 
     def token(self) -> str:
         """An access token that lasts as long as any run of ours."""
-        from datetime import timedelta
-
         token = RefreshToken.for_user(self.owner).access_token
         token.set_exp(lifetime=timedelta(seconds=DAY_S))
         return str(token)
