@@ -55,6 +55,8 @@ INSTALLED_APPS = [
     "unfold.contrib.filters",
     "unfold.contrib.import_export",
     "django.contrib.admin",
+    "rest_framework_simplejwt.token_blacklist",  # before ours, which takes its pages out of the admin
+    "evalsuite.orgs",  # before Django's own accounts: its commands leave audit events
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -67,12 +69,10 @@ INSTALLED_APPS = [
     "django_prometheus",
     "import_export",
     "rest_framework",
-    "rest_framework_simplejwt.token_blacklist",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "evalsuite.apps.EvalsuiteConfig",
     "evalsuite.metrics",
-    "evalsuite.orgs",
     "evalsuite.audit",
     "evalsuite.quotas",
     "llm_routing",

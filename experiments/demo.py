@@ -6,7 +6,10 @@ import secrets
 
 from django.db import transaction
 
-from evalsuite.orgs.models import Membership, Org, User
+from evalsuite.audit.services import record
+from evalsuite.orgs import services
+from evalsuite.orgs.management.saving import each_account_leaves
+from evalsuite.orgs.models import Org, User
 from experiments.models import Experiment
 from experiments.services import authoring, metric_definitions
 from llm_routing.models import ModelDefault, RegisteredModel
@@ -68,8 +71,9 @@ def seed() -> str | None:
     if Org.objects.filter(slug=ORG_SLUG).exists():
         return None
     org = Org.objects.create(name="Demo", slug=ORG_SLUG)
+    record("org.created", org=org, actor=None, subject=org, after={"name": org.name, "slug": org.slug})
     author, password = _administrator()
-    Membership.objects.create(org=org, user=author, role=Membership.Role.OWNER)
+    services.add_first_owner(org, author)
     create_sample(org=org, author=author)
     return password
 
@@ -80,7 +84,8 @@ def _administrator() -> tuple[User, str | None]:
     if known is not None:
         return known, None
     password = secrets.token_urlsafe(12)
-    return User.objects.create_superuser(USERNAME, password=password), password
+    with each_account_leaves("account.created"):
+        return User.objects.create_superuser(USERNAME, password=password), password
 
 
 def create_sample(*, org: Org, author: User) -> Experiment:

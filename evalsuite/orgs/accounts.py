@@ -42,6 +42,32 @@ class LoginForm(AuthenticationForm):
         return self.cleaned_data
 
 
+class PasswordForm(PasswordChangeForm):
+    """Django's form; guesses of the present password are bounded as those at the login page."""
+
+    refused: RateLimited | None = None
+
+    def clean_old_password(self) -> str:
+        given: str = self.cleaned_data["old_password"]
+        try:
+            signing_in.confirm_password(cast("User", self.user), given)
+        except RateLimited as error:
+            self.refused = error
+            raise ValidationError(error.message, code="rate_limited") from error
+        except Unauthenticated as error:
+            message = self.error_messages["password_incorrect"]
+            raise ValidationError(message, code="password_incorrect") from error
+        return given
+
+
+def _told_to_wait(response: HttpResponse, refused: RateLimited | None) -> HttpResponse:
+    """The page as it is, with the status of the refusal where there was one."""
+    if refused and refused.retry_after:
+        response.status_code = refused.status
+        response["Retry-After"] = str(math.ceil(refused.retry_after))
+    return response
+
+
 class LoginPage(views.LoginView):
     authentication_form = LoginForm
     redirect_authenticated_user = True
@@ -53,12 +79,7 @@ class LoginPage(views.LoginView):
         return response
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
-        response = super().form_invalid(form)
-        refused = cast("LoginForm", form).refused
-        if refused and refused.retry_after:
-            response.status_code = refused.status
-            response["Retry-After"] = str(math.ceil(refused.retry_after))
-        return response
+        return _told_to_wait(super().form_invalid(form), cast("LoginForm", form).refused)
 
 
 class LogoutPage(views.LogoutView):
@@ -72,12 +93,17 @@ class LogoutPage(views.LogoutView):
 class PasswordPage(views.PasswordChangeView):
     """A new password ends all tokens and every other session of the account."""
 
+    form_class = PasswordForm
+
     def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
         user = cast("User", self.request.user)
         with transaction.atomic():
             response = super().form_valid(form)
             record("account.password.changed", org=None, actor=user, subject=user)
         return response
+
+    def form_invalid(self, form: PasswordChangeForm) -> HttpResponse:
+        return _told_to_wait(super().form_invalid(form), cast("PasswordForm", form).refused)
 
 
 @require_safe

@@ -7,7 +7,7 @@ from typing import Any, Self, cast
 from uuid import UUID
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
-from django.db import models
+from django.db import models, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -35,7 +35,8 @@ class User(AbstractUser):
     def save(self, *args: Any, **options: Any) -> None:
         if self.acting_key:
             raise RuntimeError("a request with a key writes no account")
-        super().save(*args, **options)
+        with transaction.atomic():  # with the audit events that receivers of its signal write
+            super().save(*args, **options)
 
 
 class OrgQuerySet(models.QuerySet["Org"]):

@@ -38,6 +38,14 @@ def add_member(*, org: Org, actor: User, username: str, role: str) -> Membership
 
 
 @transaction.atomic
+def add_first_owner(org: Org, user: User) -> Membership:
+    """Of an organisation that was made just now, by nobody who could have a role in it."""
+    member = Membership.objects.create(org=org, user=user, role=OWNER)
+    record("org.member.added", org=org, actor=None, subject=member, after=_told(member))
+    return member
+
+
+@transaction.atomic
 def change_role(member: Membership, *, actor: User, role: str) -> None:
     """Raises Conflict where it would leave the org without an owner, PermissionDenied as `add_member`."""
     _lock(member.org)

@@ -57,6 +57,18 @@ def check_password(request: HttpRequest | None, *, username: str, password: str)
     return user
 
 
+def confirm_password(user: User, password: str) -> None:
+    """That it is the password of somebody who is signed in already: a stolen session is no place to guess it.
+
+    Counts together with logging in. Raises Unauthenticated for a wrong one, and RateLimited after too many.
+    """
+    attempt = LoginAttempt(user.get_username(), context.current.get().address)
+    if not user.check_password(password):
+        record("account.password.refused", org=None, actor=user, subject=user)
+        raise Unauthenticated("The password is wrong.")
+    attempt.succeeded()
+
+
 def record_login(user: User, *, way: Way) -> None:
     """Call it in the transaction of the session or the token."""
     record("account.login", org=None, actor=user, subject=user, after={"way": way})

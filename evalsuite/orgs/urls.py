@@ -29,6 +29,11 @@ console_urlpatterns: list[URLPattern] = [
 ]
 account_urlpatterns: list[URLPattern] = [
     path("admin/login/", accounts.admin_login, name="admin-login"),
+    path(  # the admin's own page counts no guesses and leaves no event
+        "admin/password_change/",
+        RedirectView.as_view(pattern_name="password_change"),
+        name="admin-password",
+    ),
     path("", RedirectView.as_view(pattern_name="console:home"), name="root"),
     path("login", accounts.LoginPage.as_view(), name="login"),
     path("logout", accounts.LogoutPage.as_view(), name="logout"),

@@ -72,7 +72,12 @@ LOG_IN = makes(
     refused=("account.login.failed",),
     seen_by_its_event_alone=True,
 )
-PASSWORD = makes("account.password.changed", body=new_password, bad={"old_password": "wrong"})
+PASSWORD = makes(
+    "account.password.changed",
+    body=new_password,
+    bad={"old_password": "wrong"},
+    refused=("account.password.refused",),
+)
 STYLE = {"key": "tone", "name": "Tone", "direction": "higher"}
 EVALUATOR = {"kind": "exact_match", "metricKey": "correctness", "name": "F"}
 PROFILE = {"name": "P", "temperature": "0.5", "top_p": "1"}
@@ -85,7 +90,11 @@ ROUTES: dict[tuple[str, str], Makes] = {
     ("POST", "logout"): makes("account.logout", seen_by_its_event_alone=True),
     ("POST", "account/password"): PASSWORD,
     ("PUT", "account/password"): NOTHING,
-    **{(method, ""): NOTHING for method in ("POST", "PUT", "PATCH", "DELETE")},  # a redirect
+    **{  # redirects
+        (method, path): NOTHING
+        for method in ("POST", "PUT", "PATCH", "DELETE")
+        for path in ("", "admin/password_change/")
+    },
     ("POST", "api/v1/auth/token"): LOG_IN,
     ("POST", "api/v1/auth/token/refresh"): makes(
         "account.token.refreshed", body=refresh, bad={"refresh": "x"}

@@ -27,8 +27,8 @@ from llm_routing.models import ChatProfile, Endpoint, ModelDefault, Provider, Re
 from tests import factories
 from tests.admin.helpers import OURS
 from tests.audit.events import forget_events, names_of_events
-from tests.audit.test_every_route import OllamaForAll
 from tests.audit.world import build, changed, contents, open_batch
+from tests.fuzz.providing import ProviderForAll
 
 PASSWORD = {"password1": "another-good-horse-9", "password2": "another-good-horse-9"}
 # What is filled in on the page for a new row.
@@ -117,7 +117,7 @@ def batch(world, **how):
 
 @pytest.fixture
 def server():
-    with OllamaForAll() as running:
+    with ProviderForAll() as running:
         yield running
 
 

@@ -92,7 +92,37 @@ def test_a_refused_password_changes_nothing(client, alice, old, new):
     assert change_password(client, old, new).status_code == 200
     alice.refresh_from_db()
     assert alice.check_password(factories.PASSWORD)
-    assert not AuditEvent.objects.exists()
+    told = [(event.event, event.actor) for event in AuditEvent.objects.all()]
+    assert told == ([("account.password.refused", alice)] if old == "wrong" else [])
+
+
+def test_the_present_password_is_guessed_ten_times_at_most(client, alice):
+    client.force_login(alice)
+    guesses = [change_password(client, old=f"wrong {n}") for n in range(12)]
+    assert [answer.status_code for answer in guesses] == [200] * 10 + [429] * 2
+    assert 800 < int(guesses[-1]["Retry-After"]) <= 900
+    assert "Too many failed attempts." in guesses[-1].content.decode()
+    assert change_password(client).status_code == 429, "also with the right one"
+    alice.refresh_from_db()
+    assert alice.check_password(factories.PASSWORD)
+    assert log_in(Client()).status_code == 429, "the doors count together"
+    assert AuditEvent.objects.filter(event="account.password.refused").count() == 10
+
+
+def test_a_right_password_is_no_guess(client, alice):
+    client.force_login(alice)
+    for _ in range(5):
+        change_password(client, old="wrong")
+    assert change_password(client, new="short").status_code == 200
+    for _ in range(4):
+        assert change_password(client, old="wrong").status_code == 200
+    assert change_password(client).status_code == 302
+
+
+def test_the_admin_has_no_other_page_for_it(client, alice):
+    client.force_login(alice)
+    for answer in (client.get("/admin/password_change/"), client.post("/admin/password_change/")):
+        assert (answer.status_code, answer["Location"]) == (302, "/account/password")
 
 
 @pytest.mark.parametrize(

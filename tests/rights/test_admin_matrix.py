@@ -19,7 +19,7 @@ EXTRA = {
     "search/": (200, 200, 200),
     "login/": (403, 403, 403),
     "logout/": (405, 405, 405),
-    "password_change/": (200, 200, 200),
+    "password_change/": (302, 302, 302),
     "password_change/done/": (200, 200, 200),
     "jsi18n/": (200, 200, 200),
     "^(?P<app_label>orgs|audit|quotas|llm_routing|playground|experiments)/$": (200, 404, 200),
