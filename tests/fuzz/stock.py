@@ -1,4 +1,4 @@
-"""An organisation with one of everything, for the ids of addresses and bodies; made anew when it is used up."""
+"""An organisation with one of everything, for the ids of addresses and bodies; made anew when used up."""
 
 from __future__ import annotations
 
