@@ -102,6 +102,11 @@ def event_stream(description: str, *names: str) -> dict[tuple[int, str], OpenApi
 
 OK = inline_serializer("Ok", {"ok": serializers.BooleanField()})
 
+NOTHING = {"type": "string", "maxLength": 0}  # a parameter that is empty counts as left out
+DAY = {"anyOf": [{"type": "string", "format": "date"}, NOTHING]}
+MOMENT = {"anyOf": [{"type": "string", "format": "date-time"}, *DAY["anyOf"]]}
+ID = {"anyOf": [{"type": "string", "format": "uuid"}, NOTHING]}
+
 PAGE_PARAMETERS: Sequence[OpenApiParameter] = (
     OpenApiParameter(
         "limit",

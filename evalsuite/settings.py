@@ -212,7 +212,8 @@ SIMPLE_JWT = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Evalsuite API",
-    "DESCRIPTION": "Choose prompts and models with evidence: playground, experiments, evaluation.",
+    "DESCRIPTION": "Choose prompts and models with evidence: playground, experiments, evaluation. "
+    "No text may hold NUL characters or lone surrogates, and JSON is at most 64 levels deep.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

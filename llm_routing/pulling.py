@@ -31,7 +31,7 @@ LONGEST_STATUS = 200  # characters
 LONGEST_NAME = 256
 # [host[:port]/][namespace/]model[:tag]
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
-_NAME = re.compile(rf"(?:{_PART}(?::\d{{1,5}})?/)?(?:{_PART}/)?{_PART}(?::{_PART})?")
+NAME = re.compile(rf"(?:{_PART}(?::[0-9]{{1,5}})?/)?(?:{_PART}/)?{_PART}(?::{_PART})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Pull:
 def prepare(provider: Provider, *, org: Org, actor: User, model: str) -> Pull:
     """Raises InvalidBody for what is no name of a model, PermissionDenied, Conflict for other kinds."""
     provider_services.require_manager(provider, org, actor)
-    if len(model) > LONGEST_NAME or not _NAME.fullmatch(model):
+    if len(model) > LONGEST_NAME or not NAME.fullmatch(model):
         raise InvalidBody({"modelName": ["This is no name of a model, such as llama3.2:1b."]})
     if provider.kind != Provider.Kind.OLLAMA:
         raise Conflict("Only an Ollama pulls models. Load them at this server itself.")

@@ -13,18 +13,18 @@ from evalsuite.audit.export import CONTENT_TYPE, EventSerializer, export
 from evalsuite.audit.filters import LONGEST, found, wish_of
 from evalsuite.audit.models import AuditEvent
 from evalsuite.documents import LIST_ERRORS, lists
+from evalsuite.openapi import MOMENT
 from evalsuite.orgs.permissions import Permission
 from evalsuite.orgs.resources import Paged, Resource
 from evalsuite.streams import StreamNegotiation
 
 TEXT = {"type": "string", "maxLength": LONGEST}
-TIME = {"anyOf": [{"type": "string", "format": name} for name in ("date", "date-time")]}
 FILTERS = [
     OpenApiParameter("event", TEXT, description="A name, or its beginning up to a dot, as `experiment.run`."),
     OpenApiParameter("actor", TEXT, description="The id or the user name of a person."),
     OpenApiParameter("object", TEXT, description="The id of what was changed."),
-    OpenApiParameter("from", TIME, description="A day or a time in ISO 8601; UTC where it has no zone."),
-    OpenApiParameter("to", TIME, description="The same; a day is included to its end."),
+    OpenApiParameter("from", MOMENT, description="A day or a time in ISO 8601; UTC where it has no zone."),
+    OpenApiParameter("to", MOMENT, description="The same; a day is included to its end."),
 ]
 
 

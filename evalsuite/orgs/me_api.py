@@ -76,7 +76,7 @@ class MeView(AccountView):
     get=extend_schema(
         operation_id="org_list",
         parameters=[*PAGE_PARAMETERS],
-        responses={200: page_of("orgs", OrgSerializer), **errors(400, 401, 406)},
+        responses={200: page_of("orgs", OrgSerializer), **errors(400, 401, 404, 406)},
     )
 )
 class OrgList(AccountView, Paged):

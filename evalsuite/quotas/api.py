@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evalsuite.documents import LIST_ERRORS, READ_ERRORS
+from evalsuite.openapi import DAY
 from evalsuite.orgs.resources import Resource
 from evalsuite.quotas import ledger
 from evalsuite.quotas.periods import MOST_DAYS, USUAL_DAYS, group_of, period_of
@@ -64,12 +65,12 @@ class UsageView(Resource):
             OpenApiParameter("groupBy", {"type": "string", "enum": list(GROUPS), "default": GROUPS[0]}),
             OpenApiParameter(
                 "from",
-                {"type": "string", "format": "date"},
+                DAY,
                 description=f"The first day; {USUAL_DAYS} days up to `to` where it is left out.",
             ),
             OpenApiParameter(
                 "to",
-                {"type": "string", "format": "date"},
+                DAY,
                 description=f"The last day, at most {MOST_DAYS} days in all; today where it is left out.",
             ),
         ],

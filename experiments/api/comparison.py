@@ -77,11 +77,12 @@ class ComparisonsSerializer(serializers.Serializer[Any]):
     comparisons = ComparisonSerializer(many=True)
 
 
+A_TEXT = {"type": "string", "minLength": 1}
 PARAMETERS = [
-    OpenApiParameter("baseline", str, required=True, description="The id of a variant."),
+    OpenApiParameter("baseline", A_TEXT, required=True, description="The id of a variant."),
     OpenApiParameter(
         "candidate",
-        str,
+        A_TEXT,
         required=True,
         description="The id of a variant: the same with other batches, or another one.",
     ),

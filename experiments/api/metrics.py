@@ -37,6 +37,11 @@ class LabelsField(ObjectField):
     """By value: its words."""
 
 
+@extend_schema_field({"type": "number", "exclusiveMinimum": 0})
+class StepField(NumberField):
+    """From one value of the scale to the next."""
+
+
 class MetricChanges(StrictSerializer):
     """Everything but the key: clients name a metric by it."""
 
@@ -45,7 +50,7 @@ class MetricChanges(StrictSerializer):
     scale = StrictCharField(max_length=64, required=False)
     minimum = NumberField(required=False, allow_null=True)
     maximum = NumberField(required=False, allow_null=True)
-    step = NumberField(required=False, allow_null=True)
+    step = StepField(required=False, allow_null=True)
     direction = serializers.ChoiceField(choices=DIRECTIONS, required=False)
 
     labels = LabelsField(

@@ -19,7 +19,9 @@ from evalsuite.streams import StreamNegotiation
 from experiments.api import feeds
 from experiments.api.batches import BatchSerializer, BatchView
 from experiments.services import progress
-from experiments.services.progress import Closed, Cursor, Look
+from experiments.services.progress import CURSOR, Closed, Cursor, Look
+
+CURSOR_OR_NONE = {"type": "string", "pattern": f"^({CURSOR})?$"}
 
 
 class ClosedSerializer(serializers.Serializer[Closed]):
@@ -75,7 +77,7 @@ class BatchEvents(BatchView):
         parameters=[
             OpenApiParameter(
                 "Last-Event-ID",
-                str,
+                CURSOR_OR_NONE,
                 OpenApiParameter.HEADER,
                 description="Go on behind this event. `0`: from the first cell on. Left out: from now on.",
             )
@@ -104,7 +106,7 @@ class BatchProgress(BatchView):
         parameters=[
             OpenApiParameter(
                 "after",
-                str,
+                CURSOR_OR_NONE,
                 description="A cursor from before. `0`: from the first cell. Left out: from now on.",
             )
         ],

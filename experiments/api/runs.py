@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from evalsuite.api import StrictBooleanField, StrictCharField, StrictSerializer
 from evalsuite.documents import acts, describes, lists
 from evalsuite.fields import LONGEST_NOTE, Moment, ObjectField, PersonSerializer, RowSerializer, TextOrNull
-from evalsuite.openapi import OK
+from evalsuite.openapi import ID, OK
 from experiments.api.base import RATE, DetailView, ExperimentsView, ListView
 from experiments.api.scores import ScoreSerializer
 from experiments.models import ExperimentRun, RunAttempt, Tally, Thumb
@@ -149,10 +149,7 @@ def _choices(name: str, words: list[str]) -> OpenApiParameter:
 
 
 FILTER_PARAMETERS = (
-    *(
-        OpenApiParameter(name, {"type": "string", "format": "uuid"})
-        for name in ("batchId", "variantId", "inputId")
-    ),
+    *(OpenApiParameter(name, ID) for name in ("batchId", "variantId", "inputId")),
     _choices("state", ExperimentRun.State.values),
     _choices("thumbsUp", list(THUMBS)),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,9 @@ TICK = timedelta(milliseconds=1)  # SQLite keeps some times to the millisecond, 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+CURSOR = "0|[0-9]{1,17}-[0-9a-f]{32}"  # more digits are no time any more
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Cursor:
     """A place in the order in which cells closed. As text: microseconds since 1970, `-`, the run's id."""
@@ -40,13 +44,12 @@ class Cursor:
     @classmethod
     def parse(cls, text: str) -> Self:
         """`0` is the beginning. Raises InvalidBody for what is no cursor."""
+        if not re.fullmatch(CURSOR, text):
+            raise InvalidBody({"after": ["This is no cursor of a progress event."]})
         if text == "0":
             return cls.beginning()
-        try:
-            microseconds, run_id = text.split("-")
-            return cls(EPOCH + timedelta(microseconds=int(microseconds)), UUID(run_id))
-        except (ValueError, OverflowError):
-            raise InvalidBody({"after": ["This is no cursor of a progress event."]}) from None
+        microseconds, run_id = text.split("-")
+        return cls(EPOCH + timedelta(microseconds=int(microseconds)), UUID(run_id))
 
     @classmethod
     def beginning(cls) -> Self:

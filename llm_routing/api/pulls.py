@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any
 
 from django.http import HttpResponseBase
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 
@@ -23,8 +23,15 @@ from llm_routing.providers.calls import CallHandle
 log = logging.getLogger(__name__)
 
 
+@extend_schema_field(
+    {"type": "string", "maxLength": pulling.LONGEST_NAME, "pattern": f"^{pulling.NAME.pattern}$"}
+)
+class ModelNameField(StrictCharField):
+    """Checked where the model is pulled."""
+
+
 class PullBody(StrictSerializer):
-    modelName = StrictCharField(
+    modelName = ModelNameField(
         max_length=pulling.LONGEST_NAME, help_text="As in Ollama's library: `name`, `name:tag`."
     )
 
