@@ -87,6 +87,7 @@ def schema_of(document: dict[str, Any], url: str, token: str, *, mode: str, seed
         "max-examples": examples,
         "no-shrink": True,
         "allow-x00": mode != "positive",
+        "database": "none",
     }
     no_ids = {"extra-data-sources": {"responses": False}}  # of earlier answers: the stock has them
     config = SchemathesisConfig.from_dict(
