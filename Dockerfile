@@ -31,4 +31,5 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD python -c "import
   host = os.environ.get('ALLOWED_HOSTS', '').split(',')[0].lstrip('.'); \
   u.urlopen(u.Request('http://127.0.0.1:8000/healthz', headers={'Host': host} if host.strip('*') else {}), timeout=2)"
 CMD ["uvicorn", "evalsuite.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--lifespan", "off", \
+     "--http", "evalsuite.http:BoundedHeads", \
      "--no-access-log", "--no-server-header", "--no-proxy-headers", "--timeout-graceful-shutdown", "20"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
@@ -13,6 +14,8 @@ from rest_framework.parsers import JSONParser
 from evalsuite.errors import InvalidBody
 
 DEEPEST_JSON = 64
+MOST_VALUES = 300_000
+STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 class BoundedJSONParser(JSONParser):
@@ -20,7 +23,9 @@ class BoundedJSONParser(JSONParser):
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         try:
-            data = json.loads(stream.read().decode("utf-8"), parse_constant=_refuse_constant)
+            text = stream.read().decode("utf-8")
+            require_few_values(text)
+            data = json.loads(text, parse_constant=_refuse_constant)
         except RequestDataTooBig:
             raise
         except UnicodeDecodeError as error:
@@ -31,6 +36,20 @@ class BoundedJSONParser(JSONParser):
             raise exceptions.ParseError(f"The body is not valid JSON: {error}.") from error
         require_storable(data)
         return data
+
+
+def require_few_values(text: str) -> None:
+    """Raises ValueError for more than MOST_VALUES values: `[],[],[]` takes twenty times its own length.
+
+    Text may hold as many commas and brackets as it likes, so strings are only cut out where it matters.
+    """
+    if _marks(text) > MOST_VALUES and _marks(STRING.sub("", text)) > MOST_VALUES:
+        raise ValueError(f"it has more than {MOST_VALUES:,} values")
+
+
+def _marks(text: str) -> int:
+    """At least as many as there are values, but for one."""
+    return text.count(",") + text.count("[") + text.count("{")
 
 
 def _refuse_constant(name: str) -> None:

@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django_htmx.middleware import HtmxDetails
 
-from evalsuite import context, tracing
+from evalsuite import bodies, context, tracing
 from evalsuite.errors import EvalsuiteError, NotFound, TooLarge
 from evalsuite.ids import new_id
 
@@ -155,6 +155,10 @@ class ErrorPagesMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if getattr(request, "scope", {}).get(bodies.REFUSED):
+            response = error_page(request, 413, TOO_LARGE, TooLarge(TOO_LARGE))
+            response["Connection"] = "close"  # what still comes of the body is read by nobody
+            return response
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:

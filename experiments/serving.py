@@ -22,6 +22,7 @@ from django.core.management import call_command
 from django.db import transaction
 
 from evalsuite.audit.services import record
+from evalsuite.http import BoundedHeads
 from experiments.worker import EmbeddedWorker
 from llm_routing import registry
 from llm_routing.embedded import SLOTS, EmbeddedModelMissing, EmbeddedServer
@@ -257,6 +258,7 @@ def serve(
         host=host,
         port=port,
         lifespan="off",
+        http=BoundedHeads,
         access_log=False,
         server_header=False,
         log_level="warning",

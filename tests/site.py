@@ -8,12 +8,14 @@ import time
 import uvicorn
 from django.core.asgi import get_asgi_application
 
+from evalsuite.http import BoundedHeads
+
 
 class Site:
     """A context manager; `url` once it serves."""
 
     def __init__(self) -> None:
-        options = {"lifespan": "off", "log_level": "warning", "proxy_headers": False}
+        options = {"lifespan": "off", "http": BoundedHeads, "log_level": "warning", "proxy_headers": False}
         config = uvicorn.Config(get_asgi_application(), host="127.0.0.1", port=0, **options)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)

@@ -9,7 +9,7 @@ from typing import Any
 from evalsuite.api import FreeJSONField
 from evalsuite.errors import InvalidBody
 from evalsuite.fields import LONGEST_TEXT
-from evalsuite.parsers import require_storable
+from evalsuite.parsers import require_few_values, require_storable
 from experiments.datasets.formats import Lines
 from experiments.services.authoring import NO_METADATA, NewInput
 
@@ -100,6 +100,7 @@ def _metadata(cells: dict[str, Any]) -> str:
     value = cells.get("metadata")
     if isinstance(value, str) and value.strip():
         try:
+            require_few_values(value)
             value = json.loads(value, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"this is not JSON ({error})") from error

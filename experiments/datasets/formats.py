@@ -14,14 +14,17 @@ import tablib  # type: ignore[import-untyped]
 from import_export.formats import base_formats
 
 from evalsuite.errors import InvalidBody
-from evalsuite.uploads import UPLOAD_MAX
+from evalsuite.fields import LONGEST_TEXT
+from evalsuite.parsers import require_few_values
 from experiments.datasets import spreadsheets
 from experiments.datasets.neutral import neutralised, restored
 
 ROWS_MAX = 100_000
 COLUMNS_MAX = 200
 
-csv.field_size_limit(UPLOAD_MAX)  # Python's 128 KB is less than a long document
+# Python's 128 KB is less than a long document; a reader's buffer takes four bytes a character.
+csv.field_size_limit(4 * LONGEST_TEXT)
+LONGEST_LINE = 8 * 1024 * 1024  # bytes: the longest of everything in one row, with escapes
 
 
 Source = bytes | str | BinaryIO
@@ -83,7 +86,9 @@ def opened(source: Source) -> IO[str]:
     if isinstance(source, str):
         return io.StringIO(source.removeprefix("\ufeff"), newline="")
     file = io.BytesIO(source) if isinstance(source, bytes) else source
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
+        if len(line) > LONGEST_LINE:
+            raise InvalidBody({f"line {number}": [f"A line may have {LONGEST_LINE // 1024 // 1024} MB."]})
         try:
             line.decode()
         except UnicodeDecodeError as error:
@@ -176,6 +181,7 @@ class JSONLines(base_formats.Format):  # type: ignore[misc]
             if not line.strip():
                 continue
             try:
+                require_few_values(line)
                 value = json.loads(line, parse_constant=_no_constant)
             except (ValueError, RecursionError) as error:
                 lines.problems.append((number, f"line {number}: this is not JSON ({error})"))

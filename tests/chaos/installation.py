@@ -123,6 +123,7 @@ class Installation:
             command = ["manage.py", "serve", "--port", str(self.port)]
         else:
             command = ["-m", "uvicorn", "evalsuite.asgi:application", "--lifespan", "off"]
+            command += ["--http", "evalsuite.http:BoundedHeads"]
             command += ["--port", str(self.port), "--log-level", "warning", "--workers", str(processes)]
         self.web = self._part("web", command)
         self.web.start()

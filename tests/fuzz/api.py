@@ -21,6 +21,7 @@ from tests.fuzz.stock import Stock
 MODES = ("positive", "negative", "stateful")
 UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}")
 TIMEOUT_S = 30
+LONGEST_TOLD = 400  # characters of an answer
 IDS = {
     "chatProfileId": "profile_id",
     "baselineBatchId": "batch_id",
@@ -68,7 +69,8 @@ class Tally:
                 if check.failure_info is not None:
                     failure = check.failure_info.failure
                     kind = f"{failure.title}: {failure.message}"
-                    self.fail(label, kind, check.name, check.failure_info.code_sample)
+                    told = answer.text[:LONGEST_TOLD] if answer is not None else ""
+                    self.fail(label, kind, check.name, f"{check.failure_info.code_sample}\n{told}")
 
     def fail(self, label: str, kind: str, check: str, how: str) -> None:
         first_line = kind.splitlines()[0]
@@ -97,7 +99,7 @@ def schema_of(document: dict[str, Any], url: str, token: str, *, mode: str, seed
             "headers": {"Authorization": f"Bearer {token}"},
             "request-timeout": TIMEOUT_S,
             "output": {"sanitization": {"enabled": False}},  # a failure is to be repeated as it was
-            "generation": {**generation, "database": "none"},
+            "generation": generation,
             "phases": {
                 "examples": {"enabled": mode == "positive", **no_ids},
                 "coverage": {"enabled": mode != "stateful", **no_ids},

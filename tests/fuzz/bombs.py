@@ -1,0 +1,310 @@
+"""Requests that are small for who sends them and large for who takes them, and what they cost a process."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import socket
+import struct
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+MB = 1024 * 1024
+PIECE = 64 * 1024
+BOUNDARY = "frontier"
+JSON, NDJSON = "application/json", "application/x-ndjson"
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+@dataclass(frozen=True)
+class Bomb:
+    """`door`: `api` for the inputs of an experiment, `page` for its import, `login` for what all may post."""
+
+    name: str
+    door: str
+    content_type: str
+    body: Callable[[], Iterable[bytes]]
+    length: int | None = None  # None: sent in chunks
+    headers: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = (400, 413)
+
+
+@dataclass(frozen=True)
+class Cost:
+    status: int
+    seconds: float  # from the first byte that was sent to the first of the answer
+    megabytes: float  # by which the process grew at most
+    sent: int  # bytes
+
+
+class Process:
+    """The memory of one process, as Linux tells it."""
+
+    def __init__(self, pid: int) -> None:
+        self._folder = Path(f"/proc/{pid}")
+
+    def _kb(self, name: str) -> int:
+        lines = (self._folder / "status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+    def forget_peak(self) -> int:
+        """From now on the peak is counted anew; answers the memory of now, in KB."""
+        (self._folder / "clear_refs").write_text("5")
+        return self._kb("VmRSS")
+
+    def peak(self) -> int:
+        return self._kb("VmHWM")
+
+
+def throw(bomb: Bomb, process: Process, port: int, path: str, headers: Iterable[str]) -> Cost:
+    """Send until the server answers; a server that takes everything gets everything."""
+    body = bomb.body()
+    how = f"Content-Length: {bomb.length}" if bomb.length is not None else "Transfer-Encoding: chunked"
+    lines = [f"POST {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", f"Content-Type: {bomb.content_type}", how]
+    head = "\r\n".join([*lines, *headers, *bomb.headers, "", ""]).encode("latin-1")
+    before = process.forget_peak()
+    began = time.perf_counter()
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        sent = _send(connection, head, body, chunked=bomb.length is None)
+        connection.settimeout(30)
+        answer = b""
+        while b" " not in answer[9:]:
+            got = connection.recv(4096)
+            assert got, f"{bomb.name}: closed without an answer after {sent:,} bytes"
+            answer += got
+        seconds = time.perf_counter() - began
+    return Cost(int(answer.split()[1]), seconds, (process.peak() - before) / 1024, sent)
+
+
+def _send(connection: socket.socket, head: bytes, body: Iterable[bytes], *, chunked: bool) -> int:
+    """How much went out before the server answered, or hung up."""
+    sent = 0
+    with suppress(BrokenPipeError, ConnectionResetError):
+        for piece in _framed(head, body, chunked=chunked):
+            connection.sendall(piece)
+            sent += len(piece)
+            connection.setblocking(False)
+            with suppress(BlockingIOError):
+                if connection.recv(1, socket.MSG_PEEK):
+                    break
+            connection.settimeout(30)
+    return sent
+
+
+def _framed(head: bytes, body: Iterable[bytes], *, chunked: bool) -> Iterator[bytes]:
+    yield head
+    for piece in body:
+        yield b"%x\r\n%s\r\n" % (len(piece), piece) if chunked else piece
+    if chunked:
+        yield b"0\r\n\r\n"
+
+
+def endless(begin: bytes, piece: bytes = b"a" * PIECE) -> Iterator[bytes]:
+    """Until the other side has enough, or has taken a gigabyte."""
+    yield begin
+    for _ in range(1024 * MB // len(piece)):
+        yield piece
+
+
+def file_part(name: str, data: bytes = b"") -> bytes:
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+    return f"{head}Content-Type: application/octet-stream\r\n\r\n".encode() + data
+
+
+def as_file(name: str, data: bytes) -> bytes:
+    return file_part(name, data) + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+CONTENT_TYPES = (
+    '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+    '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+    '<Override PartName="/xl/workbook.xml" ContentType='
+    '"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/>'
+    '<Override PartName="/xl/worksheets/sheet1.xml" ContentType='
+    '"application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/>'
+    '<Override PartName="/xl/sharedStrings.xml" ContentType='
+    '"application/vnd.openxmlformats-officedocument.spreadsheetml.sharedStrings+xml"/></Types>'
+)
+_OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+_RELATIONS = (
+    '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{}</Relationships>'
+)
+_MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+SHEET = f'<worksheet xmlns="{_MAIN}"><sheetData>{{}}</sheetData></worksheet>'
+STRINGS = f'<sst xmlns="{_MAIN}">{{}}</sst>'
+ROW = '<row><c t="inlineStr"><is><t>{}</t></is></c><c t="inlineStr"><is><t>{}</t></is></c></row>'
+
+
+def workbook(*, sheet: bytes | None = None, strings: bytes | None = None, more: int = 0) -> bytes:
+    """An XLSX file by hand, so that each part can be what no program writes."""
+    relation = f'<Relationship Id="r{{}}" Type="{_OFFICE}/{{}}" Target="{{}}"/>'
+    inner = relation.format(1, "worksheet", "worksheets/sheet1.xml")
+    inner += relation.format(2, "sharedStrings", "sharedStrings.xml")
+    good = SHEET.format(ROW.format("key", "content") + ROW.format("a", "b")).encode()
+    parts = {
+        "[Content_Types].xml": CONTENT_TYPES.encode(),
+        "_rels/.rels": _RELATIONS.format(relation.format(1, "officeDocument", "xl/workbook.xml")).encode(),
+        "xl/workbook.xml": (
+            f'<workbook xmlns="{_MAIN}" xmlns:r="{_OFFICE}"><sheets>'
+            '<sheet name="inputs" sheetId="1" r:id="r1"/></sheets></workbook>'
+        ).encode(),
+        "xl/_rels/workbook.xml.rels": _RELATIONS.format(inner).encode(),
+        "xl/sharedStrings.xml": strings or STRINGS.format("").encode(),
+        "xl/worksheets/sheet1.xml": sheet or good,
+        **{f"x/{n}": b"" for n in range(more)},
+    }
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def lying(data: bytes, name: bytes, size: int) -> bytes:
+    """The same archive with another unpacked size of one part, in its directory and before the part."""
+    for magic, at in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
+        begin = -1
+        while (begin := data.find(magic, begin + 1)) >= 0:
+            header = 46 if at == 24 else 30
+            if data[begin + header : begin + header + len(name)] == name:
+                data = data[: begin + at] + struct.pack("<L", size) + data[begin + at + 4 :]
+    return data
+
+
+def large_directory(entries: int) -> bytes:
+    """An archive that is nothing but a list of its parts."""
+    one = (
+        struct.pack("<4s4B4HL2L5H2L", b"PK\x01\x02", 20, 3, 20, 0, 0, 0, 0, 33, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
+        + b"x"
+    )
+    end = struct.pack(
+        "<4s4H2LH", b"PK\x05\x06", 0, 0, entries % 65_536, entries % 65_536, len(one) * entries, 0, 0
+    )
+    return one * entries + end
+
+
+LAUGHS = (
+    '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a0 "ha">'
+    + "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 10))
+    + "]>"
+    + SHEET.format(ROW.format("key", "&a9;"))
+).encode()
+OUTSIDE = (
+    '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]>'
+    + SHEET.format(ROW.format("key", "content") + ROW.format("a", "&f;"))
+).encode()
+
+
+def _deep(depth: int, begin: bytes = b"", end: bytes = b"") -> bytes:
+    return begin + b"[" * depth + b"]" * depth + end
+
+
+def _whole(data: bytes) -> Callable[[], Iterable[bytes]]:
+    return lambda: [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
+
+
+def _bomb(name: str, door: str, content_type: str, data: bytes, **more: object) -> Bomb:
+    return Bomb(name, door, content_type, _whole(data), length=len(data), **more)  # type: ignore[arg-type]
+
+
+def _file(name: str, file: str, data: bytes) -> Bomb:
+    return _bomb(name, "page", MULTIPART, as_file(file, data))
+
+
+def all_bombs() -> Iterator[Bomb]:
+    """Made one by one: some are large."""
+    deep = _deep(100_000)
+    yield _bomb("JSON, 100,000 deep", "api", JSON, deep)
+    yield _bomb("JSON, 100,000 deep in a field", "api", JSON, b'{"inputs":' + deep + b"}")
+    yield _bomb("JSON, objects 100,000 deep", "api", JSON, b'{"a":' * 100_000 + b"1" + b"}" * 100_000)
+    yield _bomb("JSON, five million lists", "api", JSON, b"[" + b"[]," * 5_000_000 + b"[]]")
+    yield _bomb("JSON, seven million numbers", "api", JSON, b"[" + b"1," * 7_000_000 + b"1]")
+    yield _bomb("JSON, a number of a million digits", "api", JSON, b'{"inputs": ' + b"9" * MB + b"}")
+    yield _bomb("JSON, gzip", "api", JSON, gzip.compress(b" " * 64 * MB), headers=("Content-Encoding: gzip",))
+    yield Bomb("JSON, a string of 1 GB, in chunks", "api", JSON, lambda: endless(b'{"inputs": "'))
+    yield Bomb("JSON, a string of 1 GB", "api", JSON, lambda: endless(b'{"inputs": "'), length=1024 * MB)
+    yield Bomb("JSON to log in, 1 GB", "token", JSON, lambda: endless(b'{"username": "'))
+    yield Bomb("a form to log in, 1 GB", "login", FORM, lambda: endless(b"username="))
+    yield Bomb("a file to log in, 1 GB", "login", MULTIPART, lambda: endless(file_part("a.csv")))
+    for ending in ("csv", "jsonl", "txt", "xlsx"):
+        for length in (None, 1024 * MB):
+            name = f"a line of 1 GB, {ending}{', in chunks' if length is None else ''}"
+            yield Bomb(
+                name,
+                "page",
+                MULTIPART,
+                lambda ending=ending: endless(file_part(f"a.{ending}")),
+                length=length,
+            )
+    for ending in ("csv", "jsonl", "txt"):
+        yield _file(f"a line of 24 MB, {ending}", f"a.{ending}", b"a" * 24 * MB)
+    astral = "\U0001f600".encode()
+    yield _file("a line of 24 MB, wide characters", "a.csv", b"key,content\n" + astral * (6 * MB))
+    yield _file(
+        "a quoted cell of 24 MB", "a.csv", b'key,content\na,"' + (b"a" * 1023 + b"\n") * 24 * 1024 + b'"'
+    )
+    yield _file(
+        "JSONL, a line 100,000 deep", "a.jsonl", b'{"key":"a","content":"b","metadata":' + deep + b"}\n"
+    )
+    lists = b'{"key":"a","content":"b","metadata":{"a":[' + b"[]," * 2_500_000 + b"[]]}}\n"
+    yield _file("JSONL, millions of lists", "a.jsonl", lists)
+    names = json.dumps({f"metadata.{n}": "" for n in range(200_000)}).encode()
+    yield _file("JSONL, 200,000 columns", "a.jsonl", names)
+    yield _file("CSV, a million columns", "a.csv", b"a," * 1_000_000 + b"\n")
+    yield _file("CSV, millions of empty cells", "a.csv", b"key,content\n" + b"," * 7 * MB)
+    yield _bomb("pasted, 15 MB in one line", "page", FORM, b"text=key,content%0A" + b"a" * 15 * MB)
+    yield _file("XLSX, a sheet of blanks", "a.xlsx", workbook(sheet=SHEET.format(" " * 300 * MB).encode()))
+    strings = STRINGS.format("<si><t>a</t></si>" * 12_000_000).encode()
+    yield _file("XLSX, shared strings", "a.xlsx", workbook(strings=strings))
+    yield _file(
+        "XLSX, shared strings, size understated",
+        "a.xlsx",
+        lying(workbook(strings=strings), b"xl/sharedStrings.xml", 1_000),
+    )
+    yield _file("XLSX, size overstated", "a.xlsx", lying(workbook(), b"xl/worksheets/sheet1.xml", 2**32 - 2))
+    yield _file(
+        "XLSX, sheet cut off by its size", "a.xlsx", lying(workbook(), b"xl/worksheets/sheet1.xml", 90)
+    )
+    yield _file("XLSX, 60,000 parts", "a.xlsx", workbook(more=60_000))
+    yield _file("XLSX, a directory of 500,000", "a.xlsx", large_directory(500_000))
+    yield _file("XLSX, entities", "a.xlsx", workbook(sheet=LAUGHS))
+    yield _file("XLSX, entities in UTF-16", "a.xlsx", workbook(sheet=LAUGHS.decode().encode("utf-16")))
+    yield _file("XLSX, an entity from outside", "a.xlsx", workbook(sheet=OUTSIDE))
+    yield _file("XLSX, no archive", "a.xlsx", zlib.compress(b"\0" * 100 * MB, 9))
+    part = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n'.encode()
+    yield _bomb("200,000 parts", "page", MULTIPART, part * 200_000 + f"--{BOUNDARY}--\r\n".encode())
+    files = file_part("a.csv", b"x\r\n") * 100_000
+    yield _bomb("100,000 files", "page", MULTIPART, files + f"--{BOUNDARY}--\r\n".encode())
+    yield _bomb(
+        "one part with an endless head", "page", MULTIPART, f"--{BOUNDARY}\r\n".encode() + b"a" * 20 * MB
+    )
+    yield _bomb("a million fields", "page", FORM, b"a=&" * 1_000_000)
+    yield _bomb("a million fields to log in", "login", FORM, b"a=&" * 1_000_000)
+    big = tuple(f"X-{n}: {'a' * 60_000}" for n in range(40))
+    yield _bomb("headers of 2 MB", "api", JSON, b"{}", headers=big, statuses=(400, 431))
+    yield _bomb(
+        "a header of 8 MB", "api", JSON, b"{}", headers=(f"X-A: {'a' * 8 * MB}",), statuses=(400, 431)
+    )
+    yield _bomb(
+        "100,000 headers",
+        "api",
+        JSON,
+        b"{}",
+        headers=tuple(f"X-{n}: a" for n in range(100_000)),
+        statuses=(400, 431),
+    )
+    yield _bomb(
+        "a cookie of 8 MB",
+        "login",
+        FORM,
+        b"a=b",
+        headers=(f"Cookie: {'a=b; ' * 1_600_000}",),
+        statuses=(400, 431),
+    )
