@@ -38,13 +38,17 @@ class BoundedJSONParser(JSONParser):
         return data
 
 
+class TooManyValues(ValueError):
+    """Of JSON that would take many times its own length in memory."""
+
+
 def require_few_values(text: str) -> None:
-    """Raises ValueError for more than MOST_VALUES values: `[],[],[]` takes twenty times its own length.
+    """Raises TooManyValues for more than MOST_VALUES values: `[],[],[]` takes twenty times its own length.
 
     Text may hold as many commas and brackets as it likes, so strings are only cut out where it matters.
     """
     if _marks(text) > MOST_VALUES and _marks(STRING.sub("", text)) > MOST_VALUES:
-        raise ValueError(f"it has more than {MOST_VALUES:,} values")
+        raise TooManyValues(f"It has more than {MOST_VALUES:,} values.")
 
 
 def _marks(text: str) -> int:

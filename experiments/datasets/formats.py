@@ -15,7 +15,7 @@ from import_export.formats import base_formats
 
 from evalsuite.errors import InvalidBody
 from evalsuite.fields import LONGEST_TEXT
-from evalsuite.parsers import require_few_values
+from evalsuite.parsers import DEEPEST_JSON, TooManyValues, require_few_values
 from experiments.datasets import spreadsheets
 from experiments.datasets.neutral import neutralised, restored
 
@@ -136,6 +136,8 @@ class PastedTable(CSV):
 
 def _add(lines: Lines, number: int, row: Sequence[str]) -> None:
     """A row of texts; an empty one is passed over, one of another length is a problem."""
+    if len(row) > COLUMNS_MAX:
+        _require_width(len(row))
     if not any(row):
         return
     if len(row) == len(lines.headers):
@@ -183,7 +185,11 @@ class JSONLines(base_formats.Format):  # type: ignore[misc]
             try:
                 require_few_values(line)
                 value = json.loads(line, parse_constant=_no_constant)
-            except (ValueError, RecursionError) as error:
+            except RecursionError as error:
+                raise InvalidBody({f"line {number}": [f"Deeper than {DEEPEST_JSON} levels."]}) from error
+            except TooManyValues as error:
+                raise InvalidBody({f"line {number}": [str(error)]}) from error
+            except ValueError as error:
                 lines.problems.append((number, f"line {number}: this is not JSON ({error})"))
                 continue
             if not isinstance(value, dict):

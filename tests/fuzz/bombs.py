@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 MB = 1024 * 1024
@@ -180,13 +181,9 @@ def lying(data: bytes, name: bytes, size: int) -> bytes:
 
 def large_directory(entries: int) -> bytes:
     """An archive that is nothing but a list of its parts."""
-    one = (
-        struct.pack("<4s4B4HL2L5H2L", b"PK\x01\x02", 20, 3, 20, 0, 0, 0, 0, 33, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
-        + b"x"
-    )
-    end = struct.pack(
-        "<4s4H2LH", b"PK\x05\x06", 0, 0, entries % 65_536, entries % 65_536, len(one) * entries, 0, 0
-    )
+    one = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", 20, 20, 0, 0, 0, 33, *[0] * 3, 1, *[0] * 6) + b"x"
+    few = entries % 65_536
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, few, few, len(one) * entries, 0, 0)
     return one * entries + end
 
 
@@ -220,6 +217,15 @@ def _file(name: str, file: str, data: bytes) -> Bomb:
 
 def all_bombs() -> Iterator[Bomb]:
     """Made one by one: some are large."""
+    yield from _of_json()
+    yield from _endless()
+    yield from _lines()
+    yield from _workbooks()
+    yield from _parts_and_fields()
+    yield from _heads()
+
+
+def _of_json() -> Iterator[Bomb]:
     deep = _deep(100_000)
     yield _bomb("JSON, 100,000 deep", "api", JSON, deep)
     yield _bomb("JSON, 100,000 deep in a field", "api", JSON, b'{"inputs":' + deep + b"}")
@@ -227,32 +233,33 @@ def all_bombs() -> Iterator[Bomb]:
     yield _bomb("JSON, five million lists", "api", JSON, b"[" + b"[]," * 5_000_000 + b"[]]")
     yield _bomb("JSON, seven million numbers", "api", JSON, b"[" + b"1," * 7_000_000 + b"1]")
     yield _bomb("JSON, a number of a million digits", "api", JSON, b'{"inputs": ' + b"9" * MB + b"}")
-    yield _bomb("JSON, gzip", "api", JSON, gzip.compress(b" " * 64 * MB), headers=("Content-Encoding: gzip",))
-    yield Bomb("JSON, a string of 1 GB, in chunks", "api", JSON, lambda: endless(b'{"inputs": "'))
-    yield Bomb("JSON, a string of 1 GB", "api", JSON, lambda: endless(b'{"inputs": "'), length=1024 * MB)
-    yield Bomb("JSON to log in, 1 GB", "token", JSON, lambda: endless(b'{"username": "'))
+    packed = gzip.compress(b" " * 64 * MB)
+    yield _bomb("JSON, gzip", "api", JSON, packed, headers=("Content-Encoding: gzip",))
+
+
+def _endless() -> Iterator[Bomb]:
+    text = b'{"inputs": "'
+    yield Bomb("JSON, a string of 1 GB, in chunks", "api", JSON, lambda: endless(text))
+    yield Bomb("JSON, a string of 1 GB", "api", JSON, lambda: endless(text), length=1024 * MB)
+    yield Bomb("JSON to log in, 1 GB", "token", JSON, lambda: endless(text))
     yield Bomb("a form to log in, 1 GB", "login", FORM, lambda: endless(b"username="))
     yield Bomb("a file to log in, 1 GB", "login", MULTIPART, lambda: endless(file_part("a.csv")))
     for ending in ("csv", "jsonl", "txt", "xlsx"):
-        for length in (None, 1024 * MB):
-            name = f"a line of 1 GB, {ending}{', in chunks' if length is None else ''}"
-            yield Bomb(
-                name,
-                "page",
-                MULTIPART,
-                lambda ending=ending: endless(file_part(f"a.{ending}")),
-                length=length,
-            )
+        begin = file_part(f"a.{ending}")
+        name = f"a line of 1 GB, {ending}"
+        yield Bomb(name, "page", MULTIPART, partial(endless, begin), length=1024 * MB)
+        yield Bomb(f"{name}, in chunks", "page", MULTIPART, partial(endless, begin))
+
+
+def _lines() -> Iterator[Bomb]:
     for ending in ("csv", "jsonl", "txt"):
         yield _file(f"a line of 24 MB, {ending}", f"a.{ending}", b"a" * 24 * MB)
     astral = "\U0001f600".encode()
     yield _file("a line of 24 MB, wide characters", "a.csv", b"key,content\n" + astral * (6 * MB))
-    yield _file(
-        "a quoted cell of 24 MB", "a.csv", b'key,content\na,"' + (b"a" * 1023 + b"\n") * 24 * 1024 + b'"'
-    )
-    yield _file(
-        "JSONL, a line 100,000 deep", "a.jsonl", b'{"key":"a","content":"b","metadata":' + deep + b"}\n"
-    )
+    cell = b'key,content\na,"' + (b"a" * 1023 + b"\n") * 24 * 1024 + b'"'
+    yield _file("a quoted cell of 24 MB", "a.csv", cell)
+    deep = b'{"key":"a","content":"b","metadata":' + _deep(100_000) + b"}\n"
+    yield _file("JSONL, a line 100,000 deep", "a.jsonl", deep)
     lists = b'{"key":"a","content":"b","metadata":{"a":[' + b"[]," * 2_500_000 + b"[]]}}\n"
     yield _file("JSONL, millions of lists", "a.jsonl", lists)
     names = json.dumps({f"metadata.{n}": "" for n in range(200_000)}).encode()
@@ -260,51 +267,45 @@ def all_bombs() -> Iterator[Bomb]:
     yield _file("CSV, a million columns", "a.csv", b"a," * 1_000_000 + b"\n")
     yield _file("CSV, millions of empty cells", "a.csv", b"key,content\n" + b"," * 7 * MB)
     yield _bomb("pasted, 15 MB in one line", "page", FORM, b"text=key,content%0A" + b"a" * 15 * MB)
+    yield _bomb("pasted, 9 MB in one line", "page", FORM, b"text=key,content%0A" + b"a" * 9 * MB)
+    field = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="text"\r\n\r\n'.encode()
+    end = f"\r\n--{BOUNDARY}--\r\n".encode()
+    yield _bomb("pasted, 15 MB as a part", "page", MULTIPART, field + b"a" * 15 * MB + end)
+
+
+def _workbooks() -> Iterator[Bomb]:
+    sheet, strings = b"xl/worksheets/sheet1.xml", b"xl/sharedStrings.xml"
     yield _file("XLSX, a sheet of blanks", "a.xlsx", workbook(sheet=SHEET.format(" " * 300 * MB).encode()))
-    strings = STRINGS.format("<si><t>a</t></si>" * 12_000_000).encode()
-    yield _file("XLSX, shared strings", "a.xlsx", workbook(strings=strings))
-    yield _file(
-        "XLSX, shared strings, size understated",
-        "a.xlsx",
-        lying(workbook(strings=strings), b"xl/sharedStrings.xml", 1_000),
-    )
-    yield _file("XLSX, size overstated", "a.xlsx", lying(workbook(), b"xl/worksheets/sheet1.xml", 2**32 - 2))
-    yield _file(
-        "XLSX, sheet cut off by its size", "a.xlsx", lying(workbook(), b"xl/worksheets/sheet1.xml", 90)
-    )
+    many = workbook(strings=STRINGS.format("<si><t>a</t></si>" * 12_000_000).encode())
+    yield _file("XLSX, shared strings", "a.xlsx", many)
+    yield _file("XLSX, shared strings, size understated", "a.xlsx", lying(many, strings, 1_000))
+    yield _file("XLSX, size overstated", "a.xlsx", lying(workbook(), sheet, 2**32 - 2))
+    yield _file("XLSX, sheet cut off by its size", "a.xlsx", lying(workbook(), sheet, 90))
     yield _file("XLSX, 60,000 parts", "a.xlsx", workbook(more=60_000))
     yield _file("XLSX, a directory of 500,000", "a.xlsx", large_directory(500_000))
     yield _file("XLSX, entities", "a.xlsx", workbook(sheet=LAUGHS))
     yield _file("XLSX, entities in UTF-16", "a.xlsx", workbook(sheet=LAUGHS.decode().encode("utf-16")))
     yield _file("XLSX, an entity from outside", "a.xlsx", workbook(sheet=OUTSIDE))
     yield _file("XLSX, no archive", "a.xlsx", zlib.compress(b"\0" * 100 * MB, 9))
+
+
+def _parts_and_fields() -> Iterator[Bomb]:
+    end = f"--{BOUNDARY}--\r\n".encode()
     part = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n'.encode()
-    yield _bomb("200,000 parts", "page", MULTIPART, part * 200_000 + f"--{BOUNDARY}--\r\n".encode())
-    files = file_part("a.csv", b"x\r\n") * 100_000
-    yield _bomb("100,000 files", "page", MULTIPART, files + f"--{BOUNDARY}--\r\n".encode())
-    yield _bomb(
-        "one part with an endless head", "page", MULTIPART, f"--{BOUNDARY}\r\n".encode() + b"a" * 20 * MB
-    )
+    yield _bomb("200,000 parts", "page", MULTIPART, part * 200_000 + end)
+    yield _bomb("100,000 files", "page", MULTIPART, file_part("a.csv", b"x\r\n") * 100_000 + end)
+    begin = f"--{BOUNDARY}\r\n".encode()
+    yield _bomb("one part with an endless head", "page", MULTIPART, begin + b"a" * 20 * MB)
     yield _bomb("a million fields", "page", FORM, b"a=&" * 1_000_000)
     yield _bomb("a million fields to log in", "login", FORM, b"a=&" * 1_000_000)
-    big = tuple(f"X-{n}: {'a' * 60_000}" for n in range(40))
-    yield _bomb("headers of 2 MB", "api", JSON, b"{}", headers=big, statuses=(400, 431))
-    yield _bomb(
-        "a header of 8 MB", "api", JSON, b"{}", headers=(f"X-A: {'a' * 8 * MB}",), statuses=(400, 431)
-    )
-    yield _bomb(
-        "100,000 headers",
-        "api",
-        JSON,
-        b"{}",
-        headers=tuple(f"X-{n}: a" for n in range(100_000)),
-        statuses=(400, 431),
-    )
-    yield _bomb(
-        "a cookie of 8 MB",
-        "login",
-        FORM,
-        b"a=b",
-        headers=(f"Cookie: {'a=b; ' * 1_600_000}",),
-        statuses=(400, 431),
-    )
+
+
+def _heads() -> Iterator[Bomb]:
+    heads: dict[str, tuple[str, ...]] = {
+        "headers of 2 MB": tuple(f"X-{n}: {'a' * 60_000}" for n in range(40)),
+        "a header of 8 MB": (f"X-A: {'a' * 8 * MB}",),
+        "100,000 headers": tuple(f"X-{n}: a" for n in range(100_000)),
+        "a cookie of 8 MB": (f"Cookie: {'a=b; ' * 1_600_000}",),
+    }
+    for name, lines in heads.items():
+        yield _bomb(name, "api", JSON, b"{}", headers=lines, statuses=(400, 431))
