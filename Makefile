@@ -4,7 +4,7 @@ UV ?= uv
 LOCK = $(UV) pip compile --generate-hashes --universal --python-version 3.11 --no-header --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run password manage test chaos benchmark simulate lint format lock rehearse screenshots clean
+.PHONY: help run password manage test chaos fuzz benchmark simulate lint format lock rehearse screenshots clean
 
 help: ## Show what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ test: ## Run all tests that can run here; say what could not
 chaos: ## Kill, freeze and wipe every part while 10,000 cells run; a table of what held (20 minutes)
 	@$(PYTHON) scripts/bootstrap.py dev
 	$(VENV)/python -m tests.chaos $(ARGS)
+
+fuzz: ## Ask the API 20,000 made-up things, the console 2,000, and throw bombs at both (20 minutes): ARGS="--seed 7"
+	@$(PYTHON) scripts/bootstrap.py dev
+	$(VENV)/python -m tests.fuzz $(ARGS)
 
 benchmark: ## Measure the run engine beside a bare loop of requests: make benchmark ARGS="--cells 10000"
 	@$(PYTHON) scripts/bootstrap.py dev

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import time
-from typing import Any
 
 import requests
 
+from evalsuite.env import ROOT
 from tests.chaos.installation import Installation
 from tests.fuzz.providing import ProviderForAll
 
@@ -23,7 +24,7 @@ ENOUGH |= {"RUN_SYNC_WAIT": "2", "SLOT_WAIT": "5", "LOG_LEVEL": "ERROR"}
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--only", choices=("api", "forms"), help="one of the parts")
+    parser.add_argument("--only", choices=("api", "forms", "bombs"), help="one of the parts")
     parser.add_argument("--seed", type=int, default=1, help="of the first round")
     parser.add_argument("--rounds", type=int, default=0, help="exactly so many; 0: until there are enough")
     parser.add_argument("--requests", type=int, default=20_000, help="to the API")
@@ -31,6 +32,27 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=10, help="for each operation and mode, a round")
     parser.add_argument("--modes", default="positive,negative,stateful")
     given = parser.parse_args()
+    parts = {"api": lambda: of_api(given), "forms": lambda: of_forms(given), "bombs": of_bombs}
+    good = [part() for name, part in parts.items() if given.only in (None, name)]
+    sys.exit(0 if all(good) else 1)
+
+
+def of_forms(given: argparse.Namespace) -> bool:
+    return tested("test_forms.py", FUZZ_POSTS=str(given.posts), FUZZ_SEED=str(given.seed))
+
+
+def of_bombs() -> bool:
+    return tested("test_bombs.py", FUZZ_BOMBS="1")
+
+
+def tested(file: str, **sizes: str) -> bool:
+    """A test of every run at another size."""
+    command = [sys.executable, "-m", "pytest", f"tests/fuzz/{file}", "-q", "-s", "--timeout", "1800"]
+    environment = {"DEBUG": "1", "PATH": os.environ["PATH"], **sizes}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
+
+
+def of_api(given: argparse.Namespace) -> bool:
     with (
         ProviderForAll() as provider,
         Installation(provider_url=provider.url, embedded=True, **ENOUGH) as made,
@@ -44,11 +66,10 @@ def main() -> None:
         from django.conf import settings
 
         settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-        good = [part(given, made, provider) for part in PARTS if given.only in (None, part.__name__)]
-    sys.exit(0 if all(good) else 1)
+        return rounds(given, made, provider)
 
 
-def api(given: Any, made: Installation, provider: ProviderForAll) -> bool:
+def rounds(given: argparse.Namespace, made: Installation, provider: ProviderForAll) -> bool:
     from tests.fuzz.api import Tally, run
     from tests.fuzz.stock import Stock
 
@@ -79,8 +100,6 @@ def api(given: Any, made: Installation, provider: ProviderForAll) -> bool:
     print(f"  {len(whole.accepted)} of {operations} operations answered 2xx; next seed {seed}")
     return not whole.failures
 
-
-PARTS = (api,)
 
 if __name__ == "__main__":
     main()

@@ -81,14 +81,16 @@ class Tally:
         return "\n\n".join(f"--- {label}\n{text}" for (label, _), text in sorted(self.failures.items()))
 
 
-def schema_of(document: dict[str, Any], url: str, token: str, *, mode: str, seed: int, examples: int) -> Any:
+def schema_of(
+    document: dict[str, Any], url: str, token: str, *, mode: str, seed: int, examples: int, cover: bool
+) -> Any:
     """The document with the settings of one run."""
     # NUL is refused wherever it stands, as the document's first words say: it makes no request right.
     generation = {
         "mode": "all" if mode == "stateful" else mode,
         "max-examples": examples,
         "no-shrink": True,
-        "allow-x00": mode != "positive",
+        "allow-x00": mode == "negative",
         "database": "none",
     }
     no_ids = {"extra-data-sources": {"responses": False}}  # of earlier answers: the stock has them
@@ -101,8 +103,8 @@ def schema_of(document: dict[str, Any], url: str, token: str, *, mode: str, seed
             "output": {"sanitization": {"enabled": False}},  # a failure is to be repeated as it was
             "generation": generation,
             "phases": {
-                "examples": {"enabled": mode == "positive", **no_ids},
-                "coverage": {"enabled": mode != "stateful", **no_ids},
+                "examples": {"enabled": cover and mode == "positive", **no_ids},
+                "coverage": {"enabled": cover and mode != "stateful", **no_ids},
                 "fuzzing": {"enabled": mode != "stateful", **no_ids},
                 "stateful": {"enabled": mode == "stateful"},
             },
@@ -181,10 +183,19 @@ def _often(value: Any) -> bool:
     return zlib.crc32(repr(value).encode("utf-8", "surrogatepass")) % 8 != 0
 
 
-def run(document: dict[str, Any], url: str, stock: Stock, *, mode: str, seed: int, examples: int) -> Tally:
-    """All operations in one mode. `examples` are for each operation, beyond those that cover the schema."""
+def run(
+    document: dict[str, Any],
+    url: str,
+    stock: Stock,
+    *,
+    mode: str,
+    seed: int,
+    examples: int,
+    cover: bool = True,
+) -> Tally:
+    """All operations in one mode, with so many examples each; `cover` adds those that cover the schema."""
     tally = Tally()
-    schema = schema_of(document, url, stock.token(), mode=mode, seed=seed, examples=examples)
+    schema = schema_of(document, url, stock.token(), mode=mode, seed=seed, examples=examples, cover=cover)
     with real_ids(stock):
         for event in from_schema(schema).execute():
             if isinstance(event, events.ScenarioStarted):
