@@ -53,6 +53,19 @@ def _refused(field: Any, described: dict[str, Any]) -> dict[str, Any]:
     return {"pattern": NOT_BLANK} if is_text and field.trim_whitespace and not field.allow_blank else {}
 
 
+def bodies_that_may_be_left_out(result: Any, **_: Any) -> Any:
+    """Where no field is required, a request without a body is one with an empty object."""
+    schemas = result["components"]["schemas"]
+    for methods in result["paths"].values():
+        for operation in methods.values():
+            body = operation.get("requestBody", {})
+            for media in body.get("content", {}).values():
+                name = media["schema"].get("$ref", "").rpartition("/")[2]
+                if name and not schemas[name].get("required"):
+                    body["required"] = False
+    return result
+
+
 class ErrorSerializer(serializers.Serializer[Any]):
     """The one shape of every error."""
 

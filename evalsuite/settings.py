@@ -224,6 +224,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "evalsuite.openapi.bodies_that_may_be_left_out",
+    ],
     "ENUM_NAME_OVERRIDES": {  # where several fields of one name have different choices
         "RunState": "evalsuite.schema.RUN_STATES",
         "BatchState": "evalsuite.schema.BATCH_STATES",

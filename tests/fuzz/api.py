@@ -12,6 +12,10 @@ from typing import Any
 
 import schemathesis
 from schemathesis.config import SchemathesisConfig
+from schemathesis.config._checks import (
+    NEGATIVE_DATA_REJECTION_EXPECTED_STATUSES,
+    POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES,
+)
 from schemathesis.engine import events, from_schema
 from schemathesis.openapi.checks import RejectedPositiveData
 
@@ -21,6 +25,12 @@ from tests.fuzz.stock import Stock
 MODES = ("positive", "negative", "stateful")
 UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}")
 TIMEOUT_S = 30
+# Beside what the checks take by themselves: a text that is too long may make a body too large, and a key that
+# is sent twice says nothing of its second request.
+CHECKS = {
+    "negative_data_rejection": {"expected-statuses": [*NEGATIVE_DATA_REJECTION_EXPECTED_STATUSES, "413"]},
+    "positive_data_acceptance": {"expected-statuses": [*POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES, "422"]},
+}
 LONGEST_TOLD = 400  # characters of an answer
 IDS = {
     "chatProfileId": "profile_id",
@@ -102,6 +112,7 @@ def schema_of(
             "request-timeout": TIMEOUT_S,
             "output": {"sanitization": {"enabled": False}},  # a failure is to be repeated as it was
             "generation": generation,
+            "checks": CHECKS,
             "phases": {
                 "examples": {"enabled": cover and mode == "positive", **no_ids},
                 "coverage": {"enabled": cover and mode != "stateful", **no_ids},

@@ -29,7 +29,12 @@ REFUSED: dict[str, tuple[set[str], str]] = {
     "evaluator_update": ({"config"}, BY_KIND),
     "experiment_comparison": ({"baselineBatch", "candidateBatch"}, TWICE),
     "experiment_results": ({"batch"}, TWICE),
-    "playground_compare_stream": ({"columns"}, f"a session keeps its settings; {FORMAT}"),
+    "playground_compare_stream": (
+        {"columns", "variables"},
+        f"a session keeps its settings; each variable has its place in the prompt; {FORMAT}",
+    ),
+    "provider_create": ({"endpoints"}, "each address only once"),
+    "provider_update": ({"endpoints"}, "each address only once"),
     "variant_create": ({"format"}, FORMAT),
     "variant_update": ({"format"}, FORMAT),
     "input_create": ({"inputs", "key"}, UNIQUE),
