@@ -18,6 +18,7 @@ from evalsuite.env import ROOT
 from tests.chaos.installation import Installation
 from tests.fuzz.providing import ProviderForAll
 
+CHAINS = 10  # of requests, in stateful mode, for each example that an operation has in the others
 ENOUGH = {"LIMIT_PLAYGROUND_PER_MINUTE": "1000000", "PRIVATE_PROVIDER_NETWORKS": "127.0.0.0/8"}
 ENOUGH |= {"RUN_SYNC_WAIT": "2", "SLOT_WAIT": "5", "LOG_LEVEL": "ERROR"}
 
@@ -79,7 +80,8 @@ def rounds(given: argparse.Namespace, made: Installation, provider: ProviderForA
     while seed < given.seed + given.rounds if given.rounds else whole.total() < given.requests:
         for mode in given.modes.split(","):
             at = time.monotonic()
-            tally = run(document, made.url, stock, mode=mode, seed=seed, examples=given.examples)
+            examples = given.examples * (CHAINS if mode == "stateful" else 1)
+            tally = run(document, made.url, stock, mode=mode, seed=seed, examples=examples)
             whole.add(tally)
             statuses = ", ".join(f"{status} {n:,}" for status, n in tally.by_status(mode).items())
             print(

@@ -16,6 +16,7 @@ from schemathesis.config._checks import (
     NEGATIVE_DATA_REJECTION_EXPECTED_STATUSES,
     POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES,
 )
+from schemathesis.core.parameters import ParameterLocation
 from schemathesis.engine import events, from_schema
 from schemathesis.openapi.checks import RejectedPositiveData
 
@@ -132,11 +133,13 @@ def real_ids(stock: Stock) -> Iterator[None]:
     def before_call(context: Any, case: Any, kwargs: Any) -> None:
         if stock.used_up:
             stock.renew()
-        # A dictionary of its own: cases of one operation share theirs.
-        case.body = _known(stock, case.body)
-        case.path_parameters = {
-            name: _replaced(stock, name, value) for name, value in (case.path_parameters or {}).items()
-        }
+        # What is wrong on purpose stays so. Dictionaries of its own: cases of one operation share theirs.
+        if not _is_wrong(case, ParameterLocation.BODY) and (body := _known(stock, case.body)) != case.body:
+            case.body = body
+        if not _is_wrong(case, ParameterLocation.PATH):
+            case.path_parameters = {
+                name: _replaced(stock, name, value) for name, value in (case.path_parameters or {}).items()
+            }
 
     @schemathesis.hook
     def after_call(context: Any, case: Any, response: Any) -> None:
@@ -159,6 +162,10 @@ def real_ids(stock: Stock) -> Iterator[None]:
         schemathesis.hooks.unregister(after_call)
 
 
+def _is_wrong(case: Any, location: ParameterLocation) -> bool:
+    return case.meta is not None and case.meta.is_negative_at(location)
+
+
 def _replaced(stock: Stock, name: str, value: Any) -> Any:
     """What looks like an id came out of an earlier answer, and stays."""
     known = stock.id_of(name)
@@ -177,7 +184,7 @@ def _known(stock: Stock, body: Any) -> Any:
     for name, value in body.items():
         kind = IDS.get(name)
         if name == "baseUrl" and isinstance(value, str) and value.startswith("http"):
-            made[name] = stock.provider_url
+            made[name] = f"{stock.provider_url}/{zlib.crc32(value.encode())}"  # each its own
         elif kind and isinstance(value, str) and _often(value):
             made[name] = stock.id_of(kind)
         elif kind and isinstance(value, list) and value and isinstance(value[0], str) and _often(value):

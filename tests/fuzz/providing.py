@@ -10,10 +10,11 @@ class ProviderForAll(FakeOllama):
     """Lists one model, pulls any, and answers hello."""
 
     def default(self, seen: Seen) -> Script:
-        if seen.path == "/api/chat":
+        path = "/api/" + seen.path.rpartition("/api/")[2]  # also below another address
+        if path == "/api/chat":
             return answer("Hel", "lo")
-        if seen.path == "/api/pull":
+        if path == "/api/pull":
             return stream({"status": "success"})
-        if seen.path == "/api/tags":
+        if path == "/api/tags":
             return json_script({"models": [model("new:1b")]})
         return super().default(seen)
