@@ -9,7 +9,7 @@ FRAMING = 8  # bytes around each byte of a body, at most: so much has a chunk of
 TOO_LARGE = b"Request Header Fields Too Large"
 
 
-class BoundedHeads(HttpToolsProtocol):  # type: ignore[misc]
+class BoundedHeads(HttpToolsProtocol):
     """Answers 431 and closes. `uvicorn --http evalsuite.http:BoundedHeads`, or the class in its Config."""
 
     _began = False

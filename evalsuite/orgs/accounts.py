@@ -50,7 +50,7 @@ class PasswordForm(PasswordChangeForm):
     def clean_old_password(self) -> str:
         given: str = self.cleaned_data["old_password"]
         try:
-            signing_in.confirm_password(cast("User", self.user), given)
+            signing_in.confirm_password(self.user, given)
         except RateLimited as error:
             self.refused = error
             raise ValidationError(error.message, code="rate_limited") from error
