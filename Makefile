@@ -70,5 +70,5 @@ screenshots: ## Make the pictures of the README from a running product (needs Ch
 	$(VENV)/python scripts/screenshots.py
 
 clean: ## Remove the virtual environment and all caches; your data in var/ stays
-	rm -rf .venv staticfiles .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv staticfiles .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -83,6 +83,8 @@ def rounds(given: argparse.Namespace, made: Installation, provider: ProviderForA
             examples = given.examples * (CHAINS if mode == "stateful" else 1)
             tally = run(document, made.url, stock, mode=mode, seed=seed, examples=examples)
             whole.add(tally)
+            if tally.failures:
+                print(f"{tally.told()}\n", flush=True)
             statuses = ", ".join(f"{status} {n:,}" for status, n in tally.by_status(mode).items())
             print(
                 f"seed {seed}  {mode:<8}  {tally.total():>6,} requests  {statuses}  "
@@ -92,7 +94,7 @@ def rounds(given: argparse.Namespace, made: Installation, provider: ProviderForA
             )
         seed += 1
     operations = sum(len(methods) for methods in document["paths"].values())
-    print(f"\n{whole.told()}" if whole.failures else "")
+    print()
     print(f"{whole.total():,} requests in {time.monotonic() - begun:.0f} s, {len(whole.failures)} failures")
     for mode in given.modes.split(","):
         print(

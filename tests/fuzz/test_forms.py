@@ -18,7 +18,7 @@ from tests.audit.world import build, open_batch
 from tests.fuzz import forms
 from tests.fuzz.providing import ProviderForAll
 
-POSTS = int(os.environ.get("FUZZ_POSTS", "320"))
+POSTS = int(os.environ.get("FUZZ_POSTS", "200"))
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 MOST_EXAMPLES = -(-POSTS // len(forms.routes()))
 
