@@ -11,9 +11,11 @@ from django.contrib import admin, messages
 from django.db import models, transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from unfold.admin import ModelAdmin, TabularInline
 
 from evalsuite.admin_fields import overrides
+from evalsuite.admin_history import AuditedHistory
 from evalsuite.audit import changes
 from evalsuite.audit.services import record
 from evalsuite.errors import EvalsuiteError
@@ -47,6 +49,11 @@ def org_of(row: models.Model) -> Org | None:
     for name in scope.org_path.split("__"):
         value = getattr(value, name, None)
     return value if isinstance(value, Org) else None
+
+
+def in_console(name: str, org: Org | None, *ids: object) -> str | None:
+    """The address of a console page, for "view on site"; None where there is no org to see it in."""
+    return reverse(f"console:{name}", args=[org.pk, *ids]) if org else None
 
 
 def _names(row: models.Model) -> list[str]:
@@ -171,7 +178,7 @@ class OrgScope:
         return super().formfield_for_manytomany(db_field, request, **kwargs)  # type: ignore[misc,no-any-return]
 
 
-class OrgScopedAdmin(OrgScope, ModelAdmin):  # type: ignore[misc]
+class OrgScopedAdmin(OrgScope, AuditedHistory, ModelAdmin):  # type: ignore[misc]
     """`org_path` leads from a row to its org. `shared`: rows without an org may be seen by all staff."""
 
     org_path = "org"

@@ -42,6 +42,7 @@ GROUPS = {
     "Organisations": [
         ("orgs.Org", "apartment"),
         ("orgs.Membership", "group"),
+        ("orgs.Invitation", "mail"),
         ("orgs.User", "person"),
         ("quotas.OrgLimits", "speed"),
     ],

@@ -314,7 +314,7 @@ UNFOLD = {
     ],
     "SITE_URL": "/",
     "SHOW_HISTORY": True,
-    "SHOW_VIEW_ON_SITE": False,
+    "SHOW_VIEW_ON_SITE": True,
     "COLORS": "evalsuite.admin_menu.no_inline_colors",
     "STYLES": ["evalsuite.admin_menu.stylesheet"],
     "SCRIPTS": ["evalsuite.admin_menu.script"],

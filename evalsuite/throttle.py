@@ -1,4 +1,5 @@
-"""Guessing passwords is bounded: failures are counted for each account and for each address.
+"""Guessing is bounded: wrong passwords are counted for each account and for each address, and wrong links of
+invitations for each address.
 
 An account is counted wherever the guesses come from, since addresses are cheap. Whoever guesses can
 thereby keep its owner from signing in for a quarter of an hour; sessions and tokens go on.
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 WINDOW_MINUTES = 15
 BY_NAME = RateLimitItemPerMinute(10, WINDOW_MINUTES, namespace="login-name")
 BY_ADDRESS = RateLimitItemPerMinute(10, WINDOW_MINUTES, namespace="login-address")
+BY_LINK = RateLimitItemPerMinute(20, WINDOW_MINUTES, namespace="invitation-address")
 T = TypeVar("T")
 _MAKING = threading.Lock()  # `cache` may call twice at once, and two counters each let a burst through
 _HERE = threading.RLock()  # around all counting of this process
@@ -57,6 +59,18 @@ class LoginAttempt:
         """The password was right: forget the failures of this name, and the count of this attempt."""
         _counted(lambda counter: counter.clear(BY_NAME, self.name))
         _counted(lambda counter: _give_back(counter, BY_ADDRESS, self.address))
+
+
+class LinkAttempt:
+    """One look at the link of an invitation, counted like a `LoginAttempt`; raises RateLimited too."""
+
+    def __init__(self, address: str | None) -> None:
+        self.address = _network_of(address) if address else "unknown"
+        _take(BY_LINK, self.address)
+
+    def succeeded(self) -> None:
+        """The link was good: take the count back."""
+        _counted(lambda counter: _give_back(counter, BY_LINK, self.address))
 
 
 def _take(limit: RateLimitItemPerMinute, identity: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -179,6 +180,15 @@ def error_page(
     request: HttpRequest, status: int, message: str, error: EvalsuiteError | None = None
 ) -> HttpResponse:
     """JSON under /api/, a snackbar message for htmx, a whole page otherwise."""
+    response = _error_page(request, status, message, error)
+    if error and error.retry_after:
+        response["Retry-After"] = str(math.ceil(error.retry_after))
+    return response
+
+
+def _error_page(
+    request: HttpRequest, status: int, message: str, error: EvalsuiteError | None
+) -> HttpResponse:
     if request.path.startswith("/api/"):
         code = error.code if error else {404: "RESOURCE_NOT_FOUND", 403: "FORBIDDEN"}.get(status, "ERROR")
         return JsonResponse(

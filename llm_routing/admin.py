@@ -11,7 +11,7 @@ from django.contrib import admin, messages
 from django.db import models, transaction
 from django.http import HttpRequest
 
-from evalsuite.admin import OrgScopedAdmin, OrgScopedInline, ReadOnlyAdmin, ScopedRelatedFilter
+from evalsuite.admin import OrgScopedAdmin, OrgScopedInline, ReadOnlyAdmin, ScopedRelatedFilter, in_console
 from llm_routing import provider_services, services
 from llm_routing.admin_forms import ChatProfileForm, EndpointForm, ModelDefaultForm, ProviderForm
 from llm_routing.models import (
@@ -65,6 +65,9 @@ class ProviderAdmin(OrgScopedAdmin):
         ),
     ]
 
+    def view_on_site(self, obj: Provider) -> str | None:
+        return in_console("providers", obj.org)
+
     @admin.display(boolean=True, description="Key")
     def has_key(self, row: Provider) -> bool:
         return bool(row.api_key)
@@ -109,6 +112,9 @@ class EndpointAdmin(OrgScopedAdmin):
     autocomplete_fields = ["provider"]
     list_select_related = ["provider__org"]
 
+    def view_on_site(self, obj: Endpoint) -> str | None:
+        return in_console("providers", obj.provider.org)
+
     def save_model(self, request: HttpRequest, obj: Endpoint, form: Any, change: bool) -> None:
         with transaction.atomic():
             super().save_model(request, obj, form, change)
@@ -146,6 +152,9 @@ class RegisteredModelAdmin(OrgScopedAdmin):
         ),
     ]
 
+    def view_on_site(self, obj: RegisteredModel) -> str | None:
+        return in_console("models", obj.provider.org)
+
     def rows_of(self, rows: models.QuerySet[Any], orgs: Iterable[UUID]) -> models.QuerySet[Any]:
         allowed = RegisteredModel.objects.filter(allowed_orgs__in=list(orgs)).values("pk")
         open_ones = models.Q(open_to_all=True) | models.Q(pk__in=allowed)
@@ -169,6 +178,9 @@ class ModelDefaultAdmin(OrgScopedAdmin):
     list_select_related = ["org", "model"]
     ordering = ["org__name"]
 
+    def view_on_site(self, obj: ModelDefault) -> str | None:
+        return in_console("models", obj.org)
+
 
 @admin.register(ChatProfile)
 class ChatProfileAdmin(OrgScopedAdmin):
@@ -188,6 +200,9 @@ class ChatProfileAdmin(OrgScopedAdmin):
         ),
         ("Record", {"fields": ["version", "created_at", "updated_at"]}),
     ]
+
+    def view_on_site(self, obj: ChatProfile) -> str | None:
+        return in_console("profile", obj.org, obj.pk)
 
     def save_model(self, request: HttpRequest, obj: ChatProfile, form: Any, change: bool) -> None:
         changed = bool(form.changed_data)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Self
 from uuid import UUID
 
 from django.conf import settings
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import CASCADE, Exists, ForeignKey, OuterRef, Q, TextChoices
 
@@ -15,6 +16,9 @@ from evalsuite.models import Row
 from evalsuite.orgs.models import Org
 from evalsuite.orgs.querysets import OrgScopedQuerySet
 from llm_routing import types
+
+# A key travels in a header: visible ASCII and nothing else.
+HEADER_SAFE = RegexValidator(re.compile(r"\A[\x21-\x7e]*\Z"), "A key has visible ASCII characters only.")
 
 
 class ProviderQuerySet(models.QuerySet["Provider"]):
@@ -97,6 +101,23 @@ class Endpoint(Row):
 
     def __str__(self) -> str:
         return self.base_url
+
+
+class EndpointRecord(models.Model):
+    """When an endpoint last answered and last failed, for people. Its gate has what decides on calls.
+
+    Without a constraint: it is written beside calls, and an endpoint may have gone meanwhile.
+    """
+
+    endpoint = models.OneToOneField(
+        Endpoint, on_delete=models.CASCADE, primary_key=True, db_constraint=False, related_name="record"
+    )
+    answered_at = models.DateTimeField(null=True, help_text="To some seconds.")
+    failed_at = models.DateTimeField(null=True)
+    failure = models.TextField(blank=True, default="", help_text="What was wrong then, in words.")
+
+    def __str__(self) -> str:
+        return str(self.endpoint_id)
 
 
 class GateState(models.Model):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
@@ -11,7 +11,7 @@ from django.db import transaction
 
 from evalsuite.audit import changes
 from evalsuite.audit.services import record
-from evalsuite.errors import InvalidBody
+from evalsuite.errors import Conflict, InvalidBody
 from evalsuite.orgs.models import Org, User
 from llm_routing import registry
 from llm_routing.addresses import AddressNotAllowed, require_allowed
@@ -27,6 +27,10 @@ class Place(TypedDict):
     base_url: str
     slots: int
     weight: int
+    enabled: NotRequired[bool]  # left out: as it is, and on for a new one
+
+
+Places = dict[str, dict[str, int | bool]]  # by address
 
 
 def create_provider(*, org: Org, actor: User, endpoints: Sequence[Place], **fields: Any) -> Provider:
@@ -40,7 +44,7 @@ def create_provider(*, org: Org, actor: User, endpoints: Sequence[Place], **fiel
     }
     with transaction.atomic():
         changes.create(provider, "provider.created", org=org, actor=actor, facts=facts)
-        _write_places(provider, endpoints)
+        _write_places(provider, _by_address(endpoints, {}))
     return provider
 
 
@@ -57,17 +61,55 @@ def update_provider(provider: Provider, *, org: Org, actor: User, **fields: Any)
     with transaction.atomic():
         provider.refresh_from_db(from_queryset=Provider.objects.select_for_update())
         places = _told_places(provider)
-        wanted = places if endpoints is None else _by_address(endpoints)
+        wanted = places if endpoints is None else _by_address(endpoints, places)
         if wanted.keys() - places.keys():
             fields.setdefault("api_key", "")
         before, after = _differences(provider, fields)
         if wanted != places:
             before["endpoints"], after["endpoints"] = places, wanted
-            _write_places(provider, endpoints or ())
+            _write_places(provider, wanted)
         if not after:
             return
         changes.save(provider, update_fields=list(fields))
         record("provider.updated", org=org, actor=actor, subject=provider, before=before, after=after)
+
+
+@transaction.atomic
+def put_endpoint(
+    provider: Provider,
+    place: Place,
+    *,
+    org: Org,
+    actor: User,
+    instead_of: Endpoint | None = None,
+    api_key: str = "",
+) -> None:
+    """One more endpoint, or this one in place of another. Raises as `update_provider`, which see for keys."""
+    require_own(provider, org)
+    others = _other_places(provider, instead_of)
+    given = {"api_key": api_key} if api_key else {}
+    update_provider(provider, org=org, actor=actor, endpoints=[*others, place], **given)
+
+
+@transaction.atomic
+def remove_endpoint(endpoint: Endpoint, *, org: Org, actor: User) -> None:
+    """Raises Conflict for the only one."""
+    provider = endpoint.provider
+    require_own(provider, org)
+    others = _other_places(provider, endpoint)
+    if not others:
+        raise Conflict("This is the only address of the server. Switch it off, or delete the server.")
+    update_provider(provider, org=org, actor=actor, endpoints=others)
+
+
+def _other_places(provider: Provider, endpoint: Endpoint | None) -> list[Place]:
+    """The endpoints but this one, as they are now: the provider is locked until the transaction ends."""
+    Provider.objects.select_for_update().get(pk=provider.pk)
+    rows = provider.endpoints.exclude(pk=endpoint.pk) if endpoint else provider.endpoints.all()
+    return [
+        Place(base_url=row.base_url, slots=row.slots, weight=row.weight, enabled=row.enabled)
+        for row in rows.order_by("id")
+    ]
 
 
 def delete_provider(provider: Provider, *, org: Org, actor: User) -> None:
@@ -146,18 +188,22 @@ def _require_places(endpoints: Sequence[Place]) -> None:
             raise InvalidBody({field: [error.message]}) from error
 
 
-def _told_places(provider: Provider) -> dict[str, dict[str, int]]:
-    rows = provider.endpoints.values_list("base_url", "slots", "weight")
-    return {base_url: {"slots": slots, "weight": weight} for base_url, slots, weight in rows}
+def _told_places(provider: Provider) -> Places:
+    rows = provider.endpoints.values_list("base_url", "slots", "weight", "enabled")
+    return {url: {"slots": slots, "weight": weight, "enabled": on} for url, slots, weight, on in rows}
 
 
-def _by_address(endpoints: Sequence[Place]) -> dict[str, dict[str, int]]:
-    return {place["base_url"]: {"slots": place["slots"], "weight": place["weight"]} for place in endpoints}
+def _by_address(endpoints: Sequence[Place], present: Places) -> Places:
+    found: Places = {}
+    for place in endpoints:
+        url = place["base_url"]
+        enabled = place.get("enabled", present.get(url, {}).get("enabled", True))
+        found[url] = {"slots": place["slots"], "weight": place["weight"], "enabled": bool(enabled)}
+    return found
 
 
-def _write_places(provider: Provider, endpoints: Sequence[Place]) -> None:
+def _write_places(provider: Provider, wanted: Places) -> None:
     """Rows of addresses that stay are kept: calls under way hold slots of them."""
-    wanted = _by_address(endpoints)
     provider.endpoints.exclude(base_url__in=wanted).delete()
     for base_url, facts in wanted.items():
         Endpoint.objects.update_or_create(provider=provider, base_url=base_url, defaults=facts)

@@ -5,6 +5,7 @@ from django.urls import URLPattern, path
 from llm_routing.api import profiles, providers, pulls, registered_models
 from llm_routing.views import profiles as profile_pages
 from llm_routing.views import registry as registry_pages
+from llm_routing.views import servers as server_pages
 
 ORG = "orgs/<str:org_id>"
 PROFILE = f"{ORG}/chat-profiles/<str:profile_id>"
@@ -32,6 +33,8 @@ PROFILES = f"{ORG}/profiles"
 ONE_PROFILE = f"{PROFILES}/<str:profile_id>"
 MODELS = f"{ORG}/models"
 OWN_PROVIDER = f"{MODELS}/providers/<str:provider_id>"
+ENDPOINTS = f"{PROVIDER}/endpoints"
+ENDPOINT = f"{ENDPOINTS}/<str:endpoint_id>"
 
 console_urlpatterns: list[URLPattern] = [
     path(PROFILES, profile_pages.ProfilesPage.as_view(), name="profiles"),
@@ -54,4 +57,11 @@ console_urlpatterns: list[URLPattern] = [
     path(f"{OWN_PROVIDER}/sync", registry_pages.SyncProvider.as_view(), name="provider-sync"),
     path(f"{OWN_PROVIDER}/test", registry_pages.ConnectionTest.as_view(), name="provider-test-partial"),
     path(f"{MODELS}/<str:model_id>/context", registry_pages.SetContext.as_view(), name="model-context"),
+    path(f"{ORG}/providers", server_pages.ServersPage.as_view(), name="providers"),
+    path(f"{ORG}/providers/health", server_pages.HealthPartial.as_view(), name="providers-health-partial"),
+    path(f"{PROVIDER}/save", server_pages.SaveProvider.as_view(), name="provider-save"),
+    path(f"{PROVIDER}/delete", server_pages.DeleteProvider.as_view(), name="provider-delete"),
+    path(ENDPOINTS, server_pages.AddEndpoint.as_view(), name="endpoint-add"),
+    path(f"{ENDPOINT}/save", server_pages.SaveEndpoint.as_view(), name="endpoint-save"),
+    path(f"{ENDPOINT}/delete", server_pages.DeleteEndpoint.as_view(), name="endpoint-delete"),
 ]

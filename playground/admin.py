@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from evalsuite.admin import OrgScopedAdmin, OrgScopedInline, ReadOnlyAdmin, ScopedRelatedFilter
+from evalsuite.admin import OrgScopedAdmin, OrgScopedInline, ReadOnlyAdmin, ScopedRelatedFilter, in_console
 from evalsuite.orgs.permissions import Permission
 from playground.models import Comparison, PlaygroundMessage, PlaygroundSession
 
@@ -53,6 +53,9 @@ class PlaygroundSessionAdmin(ReadOnlyAdmin, OrgScopedAdmin):
             },
         ),
     ]
+
+    def view_on_site(self, obj: PlaygroundSession) -> str | None:
+        return in_console("playground-session", obj.org, obj.pk)
 
 
 @admin.register(PlaygroundMessage)

@@ -84,7 +84,10 @@ class Visitor(requests.Session):
         self.trust_env = False
 
     def ask(self, method, path, *, gives=False, **options):
+        # Its own client would note the address, which may be a secret; the product must not.
+        logging.getLogger("urllib3.connectionpool").disabled = gives
         answer = self.request(method, self.url + path, timeout=30, allow_redirects=False, **options)
+        logging.getLogger("urllib3.connectionpool").disabled = False
         kind = "error pages" if answer.status_code >= 400 else "answers"
         if not gives:
             headers = {name: value for name, value in answer.headers.items() if name.lower() != "set-cookie"}
@@ -121,6 +124,12 @@ def use(visitor, org, server, monkeypatch):
     key = visitor.ask("POST", f"{api}/api-keys", json=body, headers=bearer, gives=True).json()["token"]
     secrets["API key"] = key
     program = {"Authorization": f"Bearer {key}"}
+    invited = visitor.ask("POST", f"{api}/invitations", json={"role": "rater"}, headers=bearer, gives=True)
+    secrets["invitation"] = invited.json()["token"]
+    link = f"/join/{secrets['invitation']}"
+    assert visitor.ask("GET", link, gives=True).status_code == 200  # to its holder alone
+    form["csrfmiddlewaretoken"] = visitor.cookies["csrftoken"]
+    assert visitor.ask("POST", link, data=form, gives=True).status_code == 409
     provider = {
         "slug": "hosted",
         "name": "Hosted",

@@ -21,6 +21,7 @@ WITHOUT_PERMISSION = {
     "api/v1/auth/logout": "the refresh token is the proof",
     "api/v1/me": "one's own account",
     "api/v1/orgs": "one's own memberships",
+    "api/v1/invitations/accept": "one's own account; the link is the proof",
     "api/v1/schema": "public: it holds no secrets",
     "api/v1/docs": "public: it shows the schema",
     "app/": "one's own account: leads to the first org",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from django.contrib import admin
 
-from evalsuite.admin import OrgScopedAdmin, ReadOnlyAdmin, ScopedRelatedFilter
+from evalsuite.admin import OrgScopedAdmin, ReadOnlyAdmin, ScopedRelatedFilter, in_console
 from evalsuite.audit.models import AuditEvent
 
 
@@ -20,3 +22,7 @@ class AuditEventAdmin(ReadOnlyAdmin, OrgScopedAdmin):
         ("Who", {"fields": ["actor_name", "actor", "address", "request_id"]}),
         ("What", {"fields": ["object_type", "object_id", "before", "after"]}),
     ]
+
+    def view_on_site(self, obj: AuditEvent) -> str | None:
+        page = in_console("audit", obj.org) if obj.org_id else None
+        return page and f"{page}?{urlencode({'object': obj.object_id})}"

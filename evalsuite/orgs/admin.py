@@ -15,9 +15,17 @@ from django.http import HttpRequest
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from evalsuite.admin import OrgForm, OrgScopedAdmin, OrgScopedInline, ScopedRelatedFilter, org_ids
+from evalsuite.admin import (
+    OrgForm,
+    OrgScopedAdmin,
+    OrgScopedInline,
+    ReadOnlyAdmin,
+    ScopedRelatedFilter,
+    in_console,
+    org_ids,
+)
 from evalsuite.orgs import services
-from evalsuite.orgs.models import Membership, Org, User
+from evalsuite.orgs.models import Invitation, Membership, Org, User
 from evalsuite.orgs.permissions import Permission
 
 OWNER = Membership.Role.OWNER
@@ -193,6 +201,9 @@ class OrgAdmin(OrgScopedAdmin):
     fields = ["name", "slug"]
     inlines = [MembershipInline]
 
+    def view_on_site(self, obj: Org) -> str | None:
+        return in_console("experiments", obj)
+
     def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> dict[str, Any]:
         return {} if obj else {"slug": ["name"]}
 
@@ -214,6 +225,9 @@ class MembershipAdmin(OrgScopedAdmin):
     list_select_related = ["org", "user"]
     fields = ["org", "user", "role"]
 
+    def view_on_site(self, obj: Membership) -> str | None:
+        return in_console("members", obj.org)
+
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         if isinstance(obj, Membership) and obj.role == OWNER and not may_handle_owners(request, obj.org):
             return False
@@ -226,3 +240,21 @@ class MembershipAdmin(OrgScopedAdmin):
         with transaction.atomic():
             for member in queryset:
                 self.delete_model(request, member)
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ReadOnlyAdmin, OrgScopedAdmin):
+    """To read: they are made and revoked in the console, where a link is shown once."""
+
+    view_permission = write_permission = "org:members:manage"
+    list_display = ["created_at", "org", "role", "note", "creator", "expires_at", "used_at", "revoked_at"]
+    list_filter = ["role", "created_at", ("org", ScopedRelatedFilter)]
+    search_fields = ["note", "org__name", "creator__username", "used_by__username"]
+    list_select_related = ["org", "creator"]
+    fieldsets = [
+        (None, {"fields": ["org", "role", "note", "creator", "created_at"]}),
+        ("What became of it", {"fields": ["expires_at", "used_at", "used_by", "revoked_at"]}),
+    ]
+
+    def view_on_site(self, obj: Invitation) -> str | None:
+        return in_console("members", obj.org)

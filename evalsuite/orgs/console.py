@@ -53,10 +53,12 @@ def console_context(request: HttpRequest) -> dict[str, Any]:
     org = getattr(request, "org", None)
     if org is None:
         return {}
+    permissions = getattr(request, "permissions", ())
     return {
         "org": org,
         "orgs": Org.objects.visible_to(cast("User", request.user))[:50],
-        "shows_keys": "org:keys:manage" in getattr(request, "permissions", ()),
-        "shows_usage": "org:usage:read" in getattr(request, "permissions", ()),
-        "shows_audit": "org:audit:read" in getattr(request, "permissions", ()),
+        "shows_members": "org:members:manage" in permissions,
+        "shows_keys": "org:keys:manage" in permissions,
+        "shows_usage": "org:usage:read" in permissions,
+        "shows_audit": "org:audit:read" in permissions,
     }

@@ -27,7 +27,7 @@ class MemberChanges(StrictSerializer):
 
 
 class MemberBody(MemberChanges):
-    """The account must exist: accounts are made in the admin."""
+    """The account must exist: accounts are made in the admin, and by those who are invited."""
 
     username = StrictCharField(max_length=150, trim_whitespace=False)
 
@@ -37,6 +37,9 @@ class MemberSerializer(serializers.Serializer[Membership]):
     user = PersonSerializer()
     role = serializers.ChoiceField(choices=ROLES)
     createdAt = serializers.DateTimeField(source="created_at")
+    lastSignedInAt = serializers.DateTimeField(
+        source="user.last_login", allow_null=True, help_text="By page or token. null: not yet."
+    )
 
 
 @extend_schema_view(get=lists("member", "members", MemberSerializer))

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db import models, transaction
-from django.db.models import F
+from django.db.models import F, OuterRef, Subquery
 from django.utils import timezone
 
 from evalsuite.errors import Forbidden, NotFound
@@ -167,6 +167,69 @@ class ApiKey(Row):
     def granted(self) -> frozenset[Permission]:
         """With what is implied."""
         return with_implied(frozenset(cast("list[Permission]", self.permissions)) & FOR_KEYS)
+
+
+class InvitationQuerySet(OrgScopedQuerySet["Invitation"]):
+    def with_makers(self) -> Self:
+        """With whoever made each, and the role that they have now: `state` asks for both."""
+        role = Membership.objects.filter(org=OuterRef("org"), user=OuterRef("creator")).values("role")
+        return self.select_related("org", "creator", "used_by").annotate(creator_role=Subquery(role))
+
+
+class Invitation(Row):
+    """A link by which one person becomes a member. Of what is in the link a digest is kept."""
+
+    wire_name = "invitation"
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        USED = "used"
+        REVOKED = "revoked"
+        EXPIRED = "expired"
+        VOID = "void"  # whoever made it could not make it now
+
+    org = models.ForeignKey(Org, on_delete=models.CASCADE, related_name="invitations")
+    creator = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+    role = models.CharField(max_length=16, choices=Membership.Role.choices)
+    note = models.CharField(
+        max_length=254, blank=True, default="", help_text="For whom it is, such as an e-mail address."
+    )
+    digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of what is in the link.")
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True)
+    used_at = models.DateTimeField(null=True)
+    used_by = models.ForeignKey(User, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    creator_role: str | None  # by `with_makers`
+
+    objects = InvitationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.role} of {self.org}"
+
+    @property
+    def state(self) -> State:
+        """What has become of it. Needs `with_makers`."""
+        if self.used_at:
+            return self.State.USED
+        if self.revoked_at:
+            return self.State.REVOKED
+        if self.expires_at <= timezone.now():
+            return self.State.EXPIRED
+        return self.State.OPEN if self._could_be_made_now() else self.State.VOID
+
+    def _could_be_made_now(self) -> bool:
+        """A link must not outlast the right to give it: whoever was removed could come back by it."""
+        maker = self.creator
+        if maker is None or not maker.is_active:
+            return False
+        owner = Membership.Role.OWNER
+        role = owner if maker.is_superuser else self.creator_role or ""
+        manages = "org:members:manage" in ROLE_PERMISSIONS.get(role, frozenset())
+        return manages and (self.role != owner or role == owner)
 
 
 # Asked at every request, since nobody's rights are remembered.

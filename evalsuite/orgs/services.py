@@ -25,8 +25,8 @@ def add_member(*, org: Org, actor: User, username: str, role: str) -> Membership
     Raises NotFound for an unknown name, Conflict for a member, PermissionDenied for an owner made by
     somebody who is none.
     """
-    _lock(org)
-    _require_may_handle(org, actor, role)
+    lock_org(org)
+    require_may_handle(org, actor, role)
     user = User.objects.filter(username=username, is_active=True).first()
     if user is None:
         raise NotFound("user", f"There is no account with the user name {username}.")
@@ -48,11 +48,11 @@ def add_first_owner(org: Org, user: User) -> Membership:
 @transaction.atomic
 def change_role(member: Membership, *, actor: User, role: str) -> None:
     """Raises Conflict where it would leave the org without an owner, PermissionDenied as `add_member`."""
-    _lock(member.org)
+    lock_org(member.org)
     member.refresh_from_db(fields=["role"])
     if member.role == role:
         return
-    _require_may_handle(member.org, actor, member.role, role)
+    require_may_handle(member.org, actor, member.role, role)
     before = _told(member)
     if member.role == OWNER:
         _require_another_owner(member)
@@ -66,21 +66,22 @@ def change_role(member: Membership, *, actor: User, role: str) -> None:
 @transaction.atomic
 def remove_member(member: Membership, *, actor: User) -> None:
     """The account itself stays. Raises as `change_role`."""
-    _lock(member.org)
+    lock_org(member.org)
     member.refresh_from_db(fields=["role"])
-    _require_may_handle(member.org, actor, member.role)
+    require_may_handle(member.org, actor, member.role)
     if member.role == OWNER:
         _require_another_owner(member)
     record("org.member.removed", org=member.org, actor=actor, subject=member, before=_told(member))
     member.delete()
 
 
-def _lock(org: Org) -> None:
-    """Two owners who remove each other at once must not both succeed."""
+def lock_org(org: Org) -> None:
+    """Until the end of the transaction: two owners who remove each other at once must not both succeed."""
     Org.objects.select_for_update().get(pk=org.pk)
 
 
-def _require_may_handle(org: Org, actor: User, *roles: str) -> None:
+def require_may_handle(org: Org, actor: User, *roles: str) -> None:
+    """Raises PermissionDenied where one of the roles is the owner's and the actor is none."""
     if OWNER not in roles or actor.is_superuser:
         return
     if not org.memberships.filter(user=actor, role=OWNER).exists():

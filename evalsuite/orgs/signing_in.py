@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from django.contrib.auth import authenticate
+from django.contrib.auth.models import update_last_login
 from django.db import transaction
 from django.db.models.signals import pre_save
 from django.dispatch import receiver
@@ -83,6 +84,7 @@ def record_logout(user: User, *, way: Way) -> None:
 def issue_tokens(user: User) -> Tokens:
     """A first pair of tokens for a person who has just shown their password."""
     refresh = RefreshToken.for_user(user)
+    update_last_login(User, user)
     record_login(user, way="token")
     return Tokens(access=str(refresh.access_token), refresh=str(refresh))
 

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.db import models, transaction
 from django.http import HttpRequest
 
-from evalsuite.admin import OrgScopedAdmin, ReadOnlyAdmin, ScopedRelatedFilter
+from evalsuite.admin import OrgScopedAdmin, ReadOnlyAdmin, ScopedRelatedFilter, in_console
 from evalsuite.audit import changes
 from evalsuite.audit.services import record
 from evalsuite.quotas.hooks import limits_changed
@@ -41,6 +41,9 @@ class OrgLimitsAdmin(OrgScopedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
         return self.has_add_permission(request)
+
+    def view_on_site(self, obj: OrgLimits) -> str | None:
+        return in_console("usage", obj.org)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return ["org"] if obj else []

@@ -27,6 +27,7 @@ COLUMNS: dict[GroupBy, tuple[str, ...]] = {
     "experiment": ("experiment_id",),
 }
 NOBODY = {"user": "No user", "experiment": "No experiment"}
+NEAR_PERCENT = 80  # from which on a limit is said to be nearly used up
 GONE = {"user": "A removed account", "experiment": "A deleted experiment"}
 
 
@@ -62,6 +63,14 @@ class LimitInUse:
         if self.limit is None or self.used is None:
             return None
         return min(100, 100 * self.used // self.limit) if self.limit else 100
+
+    @property
+    def is_near(self) -> bool:
+        return self.percent is not None and self.percent >= NEAR_PERCENT
+
+    @property
+    def is_over(self) -> bool:
+        return self.percent is not None and self.percent >= 100
 
 
 def usage(org: Org, group_by: GroupBy, first: date, last: date) -> list[Usage]:

@@ -6,14 +6,17 @@ from datetime import timedelta
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 
 from evalsuite.orgs.console import OrgPage
-from evalsuite.quotas import ledger
-from evalsuite.quotas.reports import GROUPS, limits_in_use, total, usage
+from evalsuite.quotas import charts, ledger
+from evalsuite.quotas.models import OrgLimits
+from evalsuite.quotas.reports import GROUPS, GroupBy, limits_in_use, total, usage
 
 PERIODS = {"1": "Today", "7": "7 days", "30": "30 days", "365": "A year"}
 USUAL = "30"
 SHOWN = 100  # rows; the rest is summed up in one line
+WORDS: dict[GroupBy, str] = {"user": "member"}
 
 
 class UsagePage(OrgPage):
@@ -23,17 +26,29 @@ class UsagePage(OrgPage):
         days = request.GET.get("days", USUAL)
         days = days if days in PERIODS else USUAL
         group_by = next((group for group in GROUPS if group == request.GET.get("by")), GROUPS[0])
-        today = ledger.now().day
-        rows = usage(self.org, group_by, today - timedelta(days=int(days) - 1), today)
+        last = ledger.now().day
+        first = last - timedelta(days=int(days) - 1)
+        rows = usage(self.org, group_by, first, last)
+        shown = rows[:SHOWN]
         context = {
             "limits": limits_in_use(self.org, self.user),
-            "rows": rows[:SHOWN],
+            "limits_admin": self._limits_admin() if self.user.is_superuser else "",
+            "rows": list(zip(shown, charts.bars(shown), strict=True)),
+            "charts": charts.by_day(rows, first, last) if group_by == "day" else [],
             "others": total(rows[SHOWN:]),
             "hidden": len(rows[SHOWN:]),
             "total": total(rows),
             "group_by": group_by,
-            "groups": GROUPS,
+            "group_words": WORDS.get(group_by, group_by),
+            "groups": [(group, WORDS.get(group, group)) for group in GROUPS],
             "days": days,
             "periods": PERIODS.items(),
         }
         return render(request, "quotas/page.html", context)
+
+    def _limits_admin(self) -> str:
+        """Where the operator, and nobody else, sets this org's limits."""
+        own = OrgLimits.objects.for_org(self.org).first()
+        if own:
+            return reverse("admin:quotas_orglimits_change", args=[own.pk])
+        return f"{reverse('admin:quotas_orglimits_add')}?org={self.org.pk}"

@@ -11,7 +11,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from evalsuite.admin import OrgForm, OrgScopedAdmin, OrgScopedInline, ScopedRelatedFilter
+from evalsuite.admin import OrgForm, OrgScopedAdmin, OrgScopedInline, ScopedRelatedFilter, in_console
+from experiments.admin.tags import TagsMixin
 from experiments.api.config import ConfigKeys
 from experiments.models import Experiment, ExperimentVariant
 from experiments.services import authoring, planning
@@ -40,10 +41,10 @@ class VariantInline(OrgScopedInline):
 
 
 @admin.register(Experiment)
-class ExperimentAdmin(OrgScopedAdmin):
-    list_display = ["name", "org", "type", "created_by", "created_at"]
+class ExperimentAdmin(TagsMixin, OrgScopedAdmin):
+    list_display = ["name", "org", "type", "tags", "created_by", "created_at"]
     list_filter = ["type", "created_at", ("org", ScopedRelatedFilter)]
-    search_fields = ["name", "description", "org__name"]
+    search_fields = ["name", "description", "org__name", "metadata__tags"]
     autocomplete_fields = ["org"]
     list_select_related = ["org", "created_by"]
     readonly_fields = ["test_set", "results", "created_by", "created_at", "updated_at"]
@@ -53,7 +54,7 @@ class ExperimentAdmin(OrgScopedAdmin):
         ("Record", {"fields": ["created_by", "created_at", "updated_at"]}),
     ]
     inlines = [VariantInline]
-    actions = ["run", "duplicate"]
+    actions = ["run", "duplicate", "edit_tags"]
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is not None:
@@ -62,6 +63,9 @@ class ExperimentAdmin(OrgScopedAdmin):
             (None, {"fields": ["org", "name", "description"]}),
             ("More", {"fields": ["type", "metadata"]}),
         ]
+
+    def view_on_site(self, obj: Experiment) -> str | None:
+        return in_console("experiment", obj.org, obj.pk)
 
     @admin.display(description="Inputs")
     def test_set(self, row: Experiment) -> SafeString:
@@ -172,3 +176,6 @@ class VariantAdmin(OrgScopedAdmin):
         (None, {"fields": ["experiment", "name", "description"]}),
         ("Prompt and settings", {"fields": ["chat_profile", "system_prompt", "config"]}),
     ]
+
+    def view_on_site(self, obj: ExperimentVariant) -> str | None:
+        return in_console("experiment", obj.experiment.org, obj.experiment_id)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from evalsuite.admin import OrgForm, OrgScopedAdmin, ReadOnlyAdmin, ScopedRelatedFilter
+from evalsuite.admin import OrgForm, OrgScopedAdmin, ReadOnlyAdmin, ScopedRelatedFilter, in_console
+from evalsuite.admin_actions import ask, is_answered
 from evalsuite.errors import EvalsuiteError, InvalidBody
 from experiments.evaluators.registry import KINDS
 from experiments.models import METRIC_KEY, EvalMetricDefinition, EvalScore, Evaluator, Thumb
-from experiments.services import metric_definitions
+from experiments.services import merging, metric_definitions
 
 
 class MetricForm(OrgForm):
@@ -32,6 +36,28 @@ class MetricForm(OrgForm):
         return cleaned
 
 
+class MergeForm(forms.Form):
+    survivor = forms.ModelChoiceField(
+        queryset=EvalMetricDefinition.objects.none(),
+        label="The one that stays",
+        widget=UnfoldAdminSelectWidget(),
+        help_text=(
+            "Scores and evaluators of the others become its own, and the others are deleted. Of several"
+            " scores of one person or evaluator for a run the newest stands; the audit log keeps the older."
+        ),
+    )
+
+    def __init__(self, *args: Any, metrics: QuerySet[EvalMetricDefinition], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["survivor"]
+        field.queryset = metrics  # type: ignore[attr-defined]
+        field.label_from_instance = _with_uses  # type: ignore[attr-defined]
+
+
+def _with_uses(metric: EvalMetricDefinition) -> str:
+    return f"{metric.key} ({metric.name}, {metric.scale_words})"
+
+
 @admin.register(EvalMetricDefinition)
 class MetricAdmin(OrgScopedAdmin):
     form = MetricForm
@@ -44,6 +70,30 @@ class MetricAdmin(OrgScopedAdmin):
         (None, {"fields": ["org", "key", "name", "description"]}),
         ("Scale", {"fields": ["scale", "minimum", "maximum", "step", "direction", "labels"]}),
     ]
+    actions = ["merge"]
+
+    def view_on_site(self, obj: EvalMetricDefinition) -> str | None:
+        return in_console("metric", obj.org, obj.pk)
+
+    @admin.action(description="Merge metrics", permissions=["write"])
+    def merge(self, request: HttpRequest, queryset: QuerySet[EvalMetricDefinition]) -> HttpResponse | None:
+        """Which of them survives is asked first."""
+        if not all(self.has_write_permission(request, metric) for metric in queryset):
+            raise PermissionDenied
+        form = MergeForm(request.POST if is_answered(request) else None, metrics=queryset)
+        if form.is_valid():
+            survivor = form.cleaned_data["survivor"]
+            try:
+                counts = merging.merge_metrics(survivor, list(queryset), actor=self.actor(request))
+            except EvalsuiteError as error:
+                form.add_error(None, str(error))
+            else:
+                told = (
+                    "{scores:,} scores and {evaluators:,} evaluators moved, {superseded:,} older scores gone."
+                )
+                self.message_user(request, f"{survivor.key}: {told.format(**counts)}", messages.SUCCESS)
+                return None
+        return ask(request, self, "merge", form, queryset, title="Merge metrics", button="Merge")
 
 
 class EvaluatorForm(OrgForm):
@@ -75,6 +125,9 @@ class EvaluatorAdmin(OrgScopedAdmin):
         ("What it does", {"fields": ["kind", "config", "metric"]}),
     ]
 
+    def view_on_site(self, obj: Evaluator) -> str | None:
+        return in_console("experiment", obj.experiment.org, obj.experiment_id)
+
 
 @admin.register(EvalScore)
 class ScoreAdmin(ReadOnlyAdmin, OrgScopedAdmin):
@@ -87,6 +140,9 @@ class ScoreAdmin(ReadOnlyAdmin, OrgScopedAdmin):
         (None, {"fields": ["created_at", "run", "metric", "value", "note"]}),
         ("Given by", {"fields": ["rater", "evaluator"]}),
     ]
+
+    def view_on_site(self, obj: EvalScore) -> str | None:
+        return in_console("run", obj.run.experiment.org, obj.run_id)
 
 
 @admin.register(Thumb)

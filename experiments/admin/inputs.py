@@ -6,17 +6,19 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from evalsuite.admin import OrgScopedAdmin, ScopedRelatedFilter, org_ids
+from evalsuite.admin import OrgScopedAdmin, ScopedRelatedFilter, in_console, org_ids
+from experiments.admin.tags import TagsMixin
 from experiments.datasets.importing import InputFilesMixin
 from experiments.models import Experiment, ExperimentInput
 
 
 @admin.register(ExperimentInput)
-class InputAdmin(InputFilesMixin, OrgScopedAdmin):
+class InputAdmin(InputFilesMixin, TagsMixin, OrgScopedAdmin):
     org_path = "experiment__org"
-    list_display = ["key", "experiment", "start", "created_at"]
+    list_display = ["key", "experiment", "start", "tags", "created_at"]
     list_filter = ["created_at", ("experiment", ScopedRelatedFilter)]
-    search_fields = ["key", "content", "experiment__name"]
+    search_fields = ["key", "content", "experiment__name", "metadata__tags"]
+    actions = ["edit_tags"]
     autocomplete_fields = ["experiment"]
     list_select_related = ["experiment__org"]
     fieldsets = [
@@ -27,6 +29,9 @@ class InputAdmin(InputFilesMixin, OrgScopedAdmin):
     @admin.display(description="Content")
     def start(self, row: ExperimentInput) -> str:
         return f"{row.content[:80]}…" if len(row.content) > 80 else row.content
+
+    def view_on_site(self, obj: ExperimentInput) -> str | None:
+        return in_console("experiment", obj.experiment.org, obj.experiment_id)
 
     def has_import_permission(self, request: HttpRequest) -> bool:
         return self.has_add_permission(request)

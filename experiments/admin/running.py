@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
 
-from evalsuite.admin import OrgScopedAdmin, OrgScopedInline, ReadOnlyAdmin, ScopedRelatedFilter
+from evalsuite.admin import OrgScopedAdmin, OrgScopedInline, ReadOnlyAdmin, ScopedRelatedFilter, in_console
 from experiments.models import Batch, EvalScore, ExperimentRun, RunAttempt
 from experiments.services import steering
 
@@ -25,6 +25,10 @@ class BatchAdmin(ReadOnlyAdmin, OrgScopedAdmin):
         ("Plan", {"fields": ["total", "repeats", "parallel"]}),
         ("Times", {"fields": ["created_at", "started_at", "finished_at", "permits_due_at"]}),
     ]
+
+    def view_on_site(self, obj: Batch) -> str | None:
+        page = in_console("experiment", obj.experiment.org, obj.experiment_id)
+        return page and f"{page}?batch={obj.pk}"
 
     @admin.display(description="Cells")
     def cells(self, row: Batch) -> str:
@@ -109,6 +113,9 @@ class RunAdmin(ReadOnlyAdmin, OrgScopedAdmin):
         ),
         ("Times", {"fields": ["created_at", "started_at", "finished_at", "lease_until"]}),
     ]
+
+    def view_on_site(self, obj: ExperimentRun) -> str | None:
+        return in_console("run", obj.experiment.org, obj.pk)
 
 
 @admin.register(RunAttempt)

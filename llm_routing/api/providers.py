@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, ClassVar
 
-from django.core.validators import RegexValidator, validate_slug
+from django.core.validators import validate_slug
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_field, extend_schema_view
 from rest_framework import serializers
@@ -27,11 +26,9 @@ from evalsuite.orgs.querysets import find
 from evalsuite.orgs.resources import Detail, Paged, Resource
 from llm_routing import provider_services
 from llm_routing.diagnosis import Diagnosis, Finding
-from llm_routing.models import Provider
+from llm_routing.models import HEADER_SAFE, Provider
 
 KINDS = Provider.Kind.values
-# A key travels in a header: visible ASCII and nothing else.
-HEADER_SAFE = RegexValidator(re.compile(r"\A[\x21-\x7e]*\Z"), "A key has visible ASCII characters only.")
 LONGEST_WAIT = 3_600  # seconds
 LONGEST_ADDRESS = 512  # characters
 
@@ -53,6 +50,9 @@ class EndpointBody(StrictSerializer):
         min_value=1,
         max_value=100,
         help_text="An endpoint of weight 2 gets twice the calls of one of weight 1.",
+    )
+    enabled = StrictBooleanField(
+        required=False, help_text="Left out: as it is; one that is new is switched on."
     )
 
     def validate_baseUrl(self, value: str) -> str:

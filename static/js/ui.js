@@ -28,7 +28,7 @@ document.addEventListener("htmx:afterRequest", (event) => {
   const form = event.target;
   if (!event.detail.successful || !form.matches?.("form[data-dialog-done]")) return;
   form.reset();
-  refresh(form);
+  if (form.dataset.requires) refresh(form);
   form.closest("dialog")?.close();
 });
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 from evalsuite.audit.models import AuditEvent
 from evalsuite.audit.services import record
 from evalsuite.ids import new_id
+from evalsuite.orgs.models import Invitation
 from evalsuite.quotas.models import OrgLimits, UsageCounter, UsageRecord
 from experiments.models import Batch, EvalScore, Evaluation, Evaluator, ExperimentRun, RunAttempt, Thumb
 from llm_routing.models import ChatProfileVersion, Provider
@@ -33,6 +34,7 @@ READ_ONLY = {
     Thumb,
     ChatProfileVersion,
     Evaluation,
+    Invitation,
 }
 KEY = "sk-very-secret"
 
@@ -72,6 +74,9 @@ def fill(org, user, suffix=""):
     month = (timezone.now().date() - timedelta(days=31 * UsageCounter.objects.count())).replace(day=1)
     UsageCounter.objects.create(org=org, month=month, day=month)
     OrgLimits.objects.get_or_create(org=org)
+    Invitation.objects.create(
+        org=org, creator=user, role="viewer", digest=new_id().hex, expires_at=timezone.now()
+    )
     record("test.happened", org=org, actor=user, subject=org)
     return experiment
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from rest_framework_simplejwt.tokens import RefreshToken
 
+from evalsuite.orgs.invitations import invite
 from tests import factories
+from tests.audit.events import forget_events
 from tests.audit.world import open_batch
 
 Body = dict[str, Any] | Callable[[Any], dict[str, Any]]
@@ -31,6 +33,7 @@ class Makes:
     streams: bool = False
     seen_by_its_event_alone: bool = False  # what it changes is in no table that is compared
     also: frozenset[str] = frozenset()
+    of_other_org: bool = False  # its event belongs to `world.other_org`, which no part of the path names
 
 
 def makes(*events: str, **how: Any) -> Makes:
@@ -63,6 +66,21 @@ def answered(world) -> None:
     world.session.messages.filter(content="more").delete()
 
 
+def a_second_endpoint(world) -> dict[str, Any]:
+    made, _ = world.model.provider.endpoints.get_or_create(base_url="http://127.0.0.1:7")
+    return {"endpoint_id": made.pk}
+
+
+def a_link(world) -> dict[str, Any]:
+    """Into another org: alice is a member of this one."""
+    if not hasattr(world, "link"):
+        chris = factories.make_user("chris", org=factories.make_org("Another"), role="owner")
+        world.other_org = chris.memberships.get().org
+        _, world.link = invite(org=world.other_org, actor=chris, role="rater")
+        forget_events()
+    return {"token": world.link}
+
+
 CREDENTIALS = {"username": "alice", "password": factories.PASSWORD}
 WRONG = {"username": "alice", "password": "wrong"}
 LOG_IN = makes(
@@ -82,12 +100,17 @@ STYLE = {"key": "tone", "name": "Tone", "direction": "higher"}
 EVALUATOR = {"kind": "exact_match", "metricKey": "correctness", "name": "F"}
 PROFILE = {"name": "P", "temperature": "0.5", "top_p": "1"}
 
+JOINED = "org.member.joined"
 # (method, path as the URL conf has it) -> what it makes
 ROUTES: dict[tuple[str, str], Makes] = {
     # Accounts
     ("POST", "login"): LOG_IN,
     ("PUT", "login"): NOTHING,  # Django reads no form from a PUT: the page is shown again
     ("POST", "logout"): makes("account.logout", seen_by_its_event_alone=True),
+    ("POST", "join/<str:token>"): makes(JOINED, before=a_link, of_other_org=True),
+    ("POST", "api/v1/invitations/accept"): makes(
+        JOINED, before=a_link, body=lambda world: {"token": world.link}, bad={"token": "x"}, of_other_org=True
+    ),
     ("POST", "account/password"): PASSWORD,
     ("PUT", "account/password"): NOTHING,
     **{  # redirects
@@ -116,6 +139,10 @@ api("PATCH", "", "org.updated", body={"name": "Another"}, bad={"name": ""})
 api("POST", "/members", "org.member.added", body={"username": "newcomer", "role": "rater"}, bad={"role": "x"})
 api("PATCH", MEMBER, "org.member.changed", body={"role": "editor"}, bad={"role": "x"})
 api("DELETE", MEMBER, "org.member.removed")
+
+INVITATION = "/invitations/<str:invitation_id>"
+api("POST", "/invitations", "org.member.invited", body={"role": "rater"}, bad={"role": "x"})
+api("DELETE", INVITATION, "org.invitation.revoked")
 
 NEW_KEY = {"name": "ci", "permissions": ["org:experiments:read"], "expiresInDays": 7}
 NEW_KEY_FORM = {"name": "ci", "permissions": ["org:experiments:read"], "days": "7"}
@@ -235,6 +262,10 @@ api(
 api("DELETE", f"{RUN}/scores/<str:score_id>", "experiment.score.deleted")
 
 page("playground/sessions/<str:session_id>/delete", "playground.session.deleted")
+page("members/<str:member_id>/role", "org.member.changed", body={"role": "editor"}, bad={"role": "x"})
+page("members/<str:member_id>/remove", "org.member.removed")
+page("invitations", "org.member.invited", body={"role": "rater", "days": "7"}, bad={"role": "x"})
+page(f"{INVITATION[1:]}/revoke", "org.invitation.revoked")
 page("api-keys", "apikey.created", body=NEW_KEY_FORM, bad={**NEW_KEY_FORM, "name": ""})
 page("api-keys/<str:key_id>/revoke", "apikey.revoked")
 page("metrics", "experiment.metric.created", body=STYLE, bad={"key": ""})
@@ -279,4 +310,15 @@ page("profiles/<str:profile_id>/versions/<str:version>/restore", "chat_profile.r
 page("models/default", "org.default_model.changed", body=lambda world: {"model": world.model_id}, bad={})
 page("models/providers/<str:provider_id>/sync", "provider.synced")
 page("models/providers/<str:provider_id>/test")
+PLACE = {"base_url": "http://127.0.0.1:8", "slots": "2", "weight": "1"}
+WAITS = {f"{name}_timeout": "9" for name in ("connect", "first_token", "idle", "total")}
+P_PROVIDER = OF_PROVIDER[1:]
+P_ENDPOINT = f"{P_PROVIDER}/endpoints/<str:endpoint_id>"
+NEW_SERVER = {"name": "GPU", "slug": "gpu", "kind": "ollama", **PLACE}
+page("providers", "provider.created", body=NEW_SERVER, bad={**NEW_SERVER, "base_url": "ftp://x"})
+page(f"{P_PROVIDER}/save", "provider.updated", body={"name": "N", **WAITS}, bad={"name": ""})
+page(f"{P_PROVIDER}/delete", "provider.deleted")
+page(f"{P_PROVIDER}/endpoints", "provider.updated", body=PLACE, bad={**PLACE, "slots": "0"})
+page(f"{P_ENDPOINT}/save", "provider.updated", body=PLACE, bad={**PLACE, "weight": "x"})
+page(f"{P_ENDPOINT}/delete", "provider.updated", before=a_second_endpoint)
 page("models/<str:model_id>/context", "model.updated", body={"num_ctx": "1024"}, bad={"num_ctx": "1"})

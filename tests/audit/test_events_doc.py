@@ -48,7 +48,7 @@ def made():
     for how in ROUTES.values():
         yield from (*how.events, *how.refused)
     yield from in_admin.REMOVAL.values()
-    for events, _ in in_admin.ACTIONS.values():
+    for events, *_ in in_admin.ACTIONS.values():
         yield from events
 
 

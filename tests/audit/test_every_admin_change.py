@@ -80,7 +80,8 @@ REMOVAL = {
     Experiment: "experiment.deleted",
     ChatProfile: "chat_profile.deleted",
 }
-# (model, action) -> its events, and the row that it is done to.
+TAGS = lambda w: {"asked": "1", "add": "hard, legal"}  # noqa: E731
+# (model, action) -> its events, the row that it is done to, and what the page in between asks for.
 ACTIONS: dict[tuple[type[models.Model], str], Any] = {
     (Provider, "synchronise"): (["provider.synced"], lambda w: w.model.provider),
     (Experiment, "run"): (["experiment.run.started"], lambda w: w.experiment),
@@ -91,6 +92,15 @@ ACTIONS: dict[tuple[type[models.Model], str], Any] = {
     ),
     (Batch, "cancel"): (["experiment.batch.cancelled"], lambda w: batch(w)),
     (Batch, "retry_failed"): (["experiment.batch.retried"], lambda w: batch(w, cell="failed")),
+    (Experiment, "edit_tags"): (["experiment.updated"], lambda w: w.experiment, TAGS),
+    (ExperimentInput, "edit_tags"): (
+        ["experiment.input.updated"], lambda w: w.experiment.inputs.first(), TAGS
+    ),
+    (EvalMetricDefinition, "merge"): (
+        ["experiment.evaluator.updated", "experiment.metric.deleted", "experiment.metric.merged"],
+        lambda w: w.score.metric,
+        lambda w: {"asked": "1", "survivor": w.metric_id, "_selected_action": [w.metric_id]},
+    ),
 }  # fmt: skip
 # Addresses beyond list, add, change, delete and history; each has a test below, or only tells.
 OTHER_PAGES = {
@@ -270,8 +280,14 @@ def test_a_deleted_row(world, model, by_action, monkeypatch):
 
 @pytest.mark.parametrize(("model", "action"), ACTIONS, ids=str)
 def test_an_action(world, model, action, monkeypatch):
-    events, row_of = ACTIONS[model, action]
+    events, row_of, *asks = ACTIONS[model, action]
     chosen = {"action": action, "_selected_action": [str(row_of(world).pk)]}
+    for ask in asks:
+        first = world.client.post(url(model, "changelist"), chosen)  # asks, and does nothing yet
+        assert (first.status_code, names_of_events()) == (200, [])
+        answers = ask(world)
+        chosen["_selected_action"] += map(str, answers.pop("_selected_action", []))
+        chosen |= answers
 
     def send():
         return world.client.post(url(model, "changelist"), chosen)

@@ -126,6 +126,13 @@ class Attempt:
         self.body = body(world) if callable(body) else body
         self.before = contents()
 
+    @property
+    def org_id(self):
+        """Of the org that its events belong to."""
+        if self.how.of_other_org:
+            return self.world.other_org.pk
+        return self.world.org_id if "<str:org_id>" in self.path else None
+
     def call(self, *, body=None, ids=None, user=None):
         url = address(self.world, self.path, {**self.ids, **(ids or {})})
         is_form = not self.path.startswith("api/") and self.method == "POST"
@@ -150,7 +157,8 @@ class Attempt:
         if self.how.bad is None and "<str:" not in self.path:
             return  # nothing can be wrong with it
         if self.how.bad is None:
-            missing = {name: new_id() for name in re.findall(r"<str:(\w+)>", self.path)[1:]}
+            names = [name for name in re.findall(r"<str:(\w+)>", self.path) if name != "org_id"]
+            missing = {name: new_id() for name in names}
             missing |= {"version": 99} if "version" in missing else {}
         response = self.call(body=self.how.bad or {}, ids=missing)
         shown_again = response.status_code == 200 and not self.path.startswith("api/")
@@ -183,7 +191,7 @@ class Attempt:
         assert names_of_events() == list(self.how.events)
         assert self.how.seen_by_its_event_alone or bool(self.changed()) == bool(self.how.events)
         for event in AuditEvent.objects.all():
-            assert event.org_id == (self.world.org_id if "<str:org_id>" in self.path else None)
+            assert event.org_id == self.org_id
             assert (event.actor_id, event.actor_name) == (self.world.alice.pk, "alice")
             assert (event.address, event.request_id) == ("127.0.0.1", response["X-Request-ID"])
             assert event.object_id

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from evalsuite.ids import new_id
 from evalsuite.orgs.api_keys import create_key
+from evalsuite.orgs.invitations import invite
 from evalsuite.orgs.models import Membership
 from experiments.models import Batch, EvalScore, Evaluator, ExperimentRun
 from llm_routing import resolution, services
@@ -19,7 +20,7 @@ from tests import factories
 
 APPS = ["orgs", "quotas", "llm_routing", "playground", "experiments", "token_blacklist"]
 # Counts of the moment: they are no change that anybody made.
-PASSING = {"playgroundminute", "gatestate", "sweepturn"}
+PASSING = {"playgroundminute", "gatestate", "sweepturn", "endpointrecord"}
 
 
 def contents() -> dict[str, Any]:
@@ -51,8 +52,10 @@ def build(org, alice, server_url: str) -> SimpleNamespace:
     world.member_id = Membership.objects.get(org=org, user=world.bob).pk
     key, _ = create_key(org=org, actor=alice, name="old", permissions=["org:experiments:read"], days=7)
     world.key_id = key.pk
+    world.invitation_id = invite(org=org, actor=alice, role="viewer")[0].pk
     world.model = factories.make_model(org=org, slug="own", base_url=server_url)
     world.model_id, world.provider_id = world.model.pk, world.model.provider_id
+    world.endpoint_id = world.model.provider.endpoints.get().pk
     profile = factories.make_profile(org, "Helper", model_provider="own")
     services.update_profile(profile, actor=alice, system_prompt="You are short.")
     world.profile, world.profile_id = profile, profile.pk

@@ -64,6 +64,9 @@ def addresses(org, experiment):
         "models",
         "profiles",
         "api-keys",
+        "members",
+        "providers",
+        "usage?by=experiment",
         "metrics",
     ):
         yield f"{console}/{page}"

@@ -29,6 +29,9 @@ def test_limits_and_use(signed_in, org, history):
     expect(month).to_have_attribute("value", "100")
     expect(page.get_by_role("progressbar", name="Tokens per day")).to_have_attribute("value", "75")
     expect(page.locator("tfoot")).to_contain_text("1,400")
+    expect(page.get_by_text("used up", exact=True)).to_be_visible()
+    expect(page.locator(".usage-chart")).to_have_count(2)
+    expect(page.locator(".columns .out")).to_have_count(1)
     require_accessible(page)
 
     page.get_by_role("link", name="By experiment").click()

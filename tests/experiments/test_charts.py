@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import pytest
 
+from evalsuite.axes import make_axis
 from experiments import charts
 
 
 def test_an_axis_ends_at_round_numbers():
-    axis = charts.make_axis([0.13, 0.87])
+    axis = make_axis([0.13, 0.87])
     assert [tick.label for tick in axis.ticks] == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
     assert (axis.at(0.0), axis.at(1.0), axis.at(0.5)) == ("4.00%", "96.00%", "50.00%")
 
 
 def test_long_numbers_stand_at_every_second_tick():
-    assert [tick.label for tick in charts.make_axis([0, 1_900]).labelled] == ["0", "1,000", "2,000"]
-    axis = charts.make_axis([0, 0.9])
+    assert [tick.label for tick in make_axis([0, 1_900]).labelled] == ["0", "1,000", "2,000"]
+    axis = make_axis([0, 0.9])
     assert axis.labelled == axis.ticks
 
 
 @pytest.mark.parametrize("values", [[0.0], [5.0, 5.0], [-3.0], [1e-9, 2e-9], [0.0, 1e12], [-1e6, 1e6]])
 def test_every_axis_holds_its_values(values):
-    axis = charts.make_axis(values)
+    axis = make_axis(values)
     assert axis.low <= min(values) <= max(values) <= axis.high
     assert 2 <= len(axis.ticks) <= 8
 

@@ -99,15 +99,25 @@ def test_other_changes_keep_the_key_and_the_endpoints_row(api, url, provider):
     assert (told["name"], told["enabled"], told["hasApiKey"]) == ("New", False, True)
     assert told["endpoints"] == [{**provider["endpoints"][0], "slots": 8}]
     event = AuditEvent.objects.get()
-    assert event.before == {"name": "GPU", "enabled": True, "endpoints": {HERE: {"slots": 2, "weight": 1}}}
-    assert event.after == {"name": "New", "enabled": False, "endpoints": {HERE: {"slots": 8, "weight": 1}}}
+    before, after = ({HERE: {"slots": slots, "weight": 1, "enabled": True}} for slots in (2, 8))
+    assert event.before == {"name": "GPU", "enabled": True, "endpoints": before}
+    assert event.after == {"name": "New", "enabled": False, "endpoints": after}
+
+
+def test_an_endpoint_is_switched_off_and_stays_so_where_nothing_is_said(api, url, provider):
+    off = [{"baseUrl": HERE, "enabled": False}]
+    told = api.patch(f"{url}/{provider['id']}", {"endpoints": off}, format="json").json()["provider"]
+    assert told["endpoints"][0]["enabled"] is False
+    again = [{"baseUrl": HERE, "slots": 9}]
+    told = api.patch(f"{url}/{provider['id']}", {"endpoints": again}, format="json").json()["provider"]
+    assert (told["endpoints"][0]["slots"], told["endpoints"][0]["enabled"]) == (9, False)
 
 
 def test_endpoints_have_weights(api, url, provider):
     places = [{"baseUrl": HERE, "weight": 3}, {"baseUrl": THERE}]
     told = api.patch(f"{url}/{provider['id']}", {"endpoints": places}, format="json").json()["provider"]
     assert {place["baseUrl"]: place["weight"] for place in told["endpoints"]} == {HERE: 3, THERE: 1}
-    assert AuditEvent.objects.get().after["endpoints"][HERE] == {"slots": 4, "weight": 3}
+    assert AuditEvent.objects.get().after["endpoints"][HERE] == {"slots": 4, "weight": 3, "enabled": True}
 
 
 def test_without_a_difference_there_is_no_event(api, url, provider):

@@ -33,6 +33,13 @@ def test_a_name_and_a_password_give_a_token_that_opens_the_api(anybody, alice):
     assert me(anybody, response.json()["access"]).json()["user"]["username"] == "alice"
 
 
+def test_signing_in_by_token_is_noted_as_the_last_time(anybody, api, org, alice):
+    members = f"/api/v1/orgs/{org.pk}/members"
+    assert api.get(members).json()["members"][0]["lastSignedInAt"] is None
+    sign_in(anybody)
+    assert api.get(members).json()["members"][0]["lastSignedInAt"]
+
+
 def test_signing_in_is_in_the_audit_log(anybody, alice):
     sign_in(anybody)
     event = AuditEvent.objects.get()

@@ -7,6 +7,7 @@ import pytest
 from django.db import transaction
 from django.test import override_settings
 
+from evalsuite import throttle
 from llm_routing import slots
 from tests.fakes.ollama import FakeOllama
 from tests.rights.calling import Caller
@@ -24,6 +25,13 @@ def caller(django_db_setup, django_db_blocker):
             yield Caller(build(provider.url), provider)
         logging.disable(logging.NOTSET)
         transaction.set_rollback(True)
+
+
+@pytest.fixture(autouse=True)
+def no_guess_counted(monkeypatch):
+    """Many callers from one address try links that there are not."""
+    monkeypatch.setattr(throttle, "_shared", lambda url: None)
+    throttle._local.cache_clear()
 
 
 @pytest.fixture

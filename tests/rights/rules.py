@@ -51,6 +51,10 @@ API = [
     Rule("GET", "members/{member}", MEMBERS),
     Rule("PATCH", "members/{member}", MEMBERS, {"role": "rater"}),
     Rule("DELETE", "members/{member}", MEMBERS),
+    Rule("GET", "invitations", MEMBERS),
+    Rule("POST", "invitations", MEMBERS, {"role": "viewer"}),
+    Rule("GET", "invitations/{invitation}", MEMBERS),
+    Rule("DELETE", "invitations/{invitation}", MEMBERS),
     Rule("GET", "api-keys", KEYS),
     Rule("POST", "api-keys", KEYS, {"name": "K", "permissions": [READ]}),
     Rule("GET", "api-keys/{key}", KEYS),
@@ -153,6 +157,8 @@ API = [
 ]
 
 _FACTS = {"name": "Other", "temperature": 1, "top_p": 1}
+_PLACE = {"base_url": "http://127.0.0.1:8", "slots": "2", "weight": "1"}
+_WAITS = {f"{name}_timeout": "9" for name in ("connect", "first_token", "idle", "total")}
 CONSOLE = [
     Rule("GET", "playground", PLAY),
     Rule("GET", "playground/history", PLAY),
@@ -219,7 +225,20 @@ CONSOLE = [
     Rule("POST", "models/providers/{provider}/sync", MODELS),
     Rule("POST", "models/providers/{provider}/test", MODELS),
     Rule("POST", "models/{model}/context", MODELS, {"num_ctx": "2048"}),
+    Rule("GET", "providers", READ),
+    Rule("POST", "providers", MODELS, {"name": "New", "slug": "new", "kind": "ollama", **_PLACE}),
+    Rule("GET", "providers/health", READ),
+    Rule("POST", "providers/{provider}/save", MODELS, {"name": "Other", **_WAITS}),
+    Rule("POST", "providers/{provider}/delete", MODELS),
+    Rule("POST", "providers/{provider}/endpoints", MODELS, _PLACE),
+    Rule("POST", "providers/{provider}/endpoints/{endpoint}/save", MODELS, _PLACE),
+    Rule("POST", "providers/{provider}/endpoints/{spare_endpoint}/delete", MODELS),
     Rule("GET", "usage", USAGE),
+    Rule("GET", "members", MEMBERS),
+    Rule("POST", "members/{member}/role", MEMBERS, {"role": "rater"}),
+    Rule("POST", "members/{member}/remove", MEMBERS),
+    Rule("POST", "invitations", MEMBERS, {"role": "viewer", "days": "7"}),
+    Rule("POST", "invitations/{invitation}/revoke", MEMBERS),
     Rule("GET", "api-keys", KEYS),
     Rule("POST", "api-keys", KEYS, {"name": "K", "permissions": READ, "days": "90"}),
     Rule("POST", "api-keys/{key}/revoke", KEYS),
@@ -232,6 +251,7 @@ ADMIN = {
     "orgs.user": ("user", MEMBERS, "root"),
     "orgs.org": ("org", READ, MEMBERS),
     "orgs.membership": ("member", MEMBERS, MEMBERS),
+    "orgs.invitation": ("invitation", MEMBERS, None),
     "audit.auditevent": ("event", AUDIT, None),
     "quotas.orglimits": ("limits", USAGE, "root"),
     "quotas.usagerecord": ("ledger", USAGE, None),

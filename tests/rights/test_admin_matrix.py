@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from django.apps import apps
+from django.contrib import admin
 from django.contrib.contenttypes.models import ContentType
 
 from evalsuite.orgs.models import User
-from tests.rights.rules import ADMIN, ROLES_WITH
+from tests.rights.rules import ADMIN, ROLES_WITH, WRITE
 from tests.rights.world import CALLERS, ROLES, WORDS
 from tests.test_urlconf import routes
 
@@ -130,9 +132,22 @@ def test_actions_and_changes_of_who_may_not(caller, label):
                 seen = caller.call(who, "POST", address(label, page, pk), {"post": "yes", "name": "x"})
                 assert (seen.status in (403, 404), seen.writes) == (True, ()), (who, page, seen.status)
         foreign = caller.world.sides["own" if who == "stranger" else "foreign"].ids_for("owner")[word]
-        chosen = {"action": "delete_selected", "_selected_action": foreign, "post": "yes"}
-        seen = caller.call(who, "POST", address(label, "", ""), chosen)
-        assert (seen.status < 500, seen.writes, seen.provider_calls) == (True, (), 0), (who, seen.status)
+        for row in (foreign,) if may(who, write or WRITE) else (foreign, pk):
+            for action in actions_of(label):
+                seen = caller.call(who, "POST", address(label, "", ""), act_on(row, action))
+                what = (who, action, seen.status, seen.writes)
+                assert (seen.status < 500, seen.writes, seen.provider_calls) == (True, (), 0), what
+                assert hidden_from(who) not in seen.text, what
+
+
+def actions_of(label):
+    return ["delete_selected", *(admin.site._registry[apps.get_model(label)].actions or ())]
+
+
+def act_on(row, action):
+    """With all that a page in between would ask for."""
+    answers = {"post": "yes", "asked": "1", "add": "tag", "survivor": row}
+    return {"action": action, "_selected_action": row, **answers}
 
 
 @pytest.mark.parametrize("path", EXTRA)

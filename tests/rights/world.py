@@ -15,11 +15,11 @@ from rest_framework_simplejwt.tokens import RefreshToken
 
 from evalsuite.audit.services import record
 from evalsuite.ids import new_id
-from evalsuite.orgs.models import ApiKey, Membership, Org, User
+from evalsuite.orgs.models import ApiKey, Invitation, Membership, Org, User
 from evalsuite.quotas.models import OrgLimits, UsageCounter, UsageRecord
 from experiments.models import Batch, EvalScore, Evaluation, Evaluator, ExperimentRun, RunAttempt, Thumb
 from llm_routing import resolution, services
-from llm_routing.models import Endpoint, Provider
+from llm_routing.models import Endpoint, EndpointRecord, Provider
 from llm_routing.types import Parameters
 from playground.models import Comparison, PlaygroundMessage, PlaygroundSession
 from tests import factories
@@ -103,6 +103,11 @@ def _side(name: str, base_url: str) -> Side:
     model = factories.make_model(f"{word}:1b", slug=f"{word}-own", org=org, base_url=base_url)
     other = factories.make_model(f"{word}:2b", slug=f"{word}-own", org=org, base_url=base_url)
     factories.set_default_model(org, model)
+    endpoint = Endpoint.objects.get(provider=model.provider)
+    spare_endpoint = Endpoint.objects.create(
+        provider=model.provider, base_url="http://127.0.0.1:7", enabled=False
+    )
+    EndpointRecord.objects.create(endpoint=endpoint, failed_at=now(), failure="down")
     Provider.objects.filter(pk=model.provider_id).update(name=f"{word} provider", api_key=f"sk-{word}")
     side.ids = {
         "org": org.pk,
@@ -110,7 +115,8 @@ def _side(name: str, base_url: str) -> Side:
         "user": spare.pk,
         "newcomer": f"{word}-newcomer",
         "provider": model.provider_id,
-        "endpoint": Endpoint.objects.get(provider=model.provider).pk,
+        "endpoint": endpoint.pk,
+        "spare_endpoint": spare_endpoint.pk,
         "model": model.pk,
         "other_model": other.pk,
         "slug": model.provider.slug,
@@ -186,6 +192,13 @@ def _usage(side: Side, names: dict[str, str]) -> dict[str, Any]:
     key = ApiKey.objects.create(
         org=side.org, creator=side.users["owner"], name="K", digest=side.word, expires_at=now() + timedelta(1)
     )
+    invitation = Invitation.objects.create(
+        org=side.org,
+        creator=side.users["owner"],
+        role="viewer",
+        digest=f"invited-{side.word}",
+        expires_at=now() + timedelta(1),
+    )
     record(
         "test.happened",
         org=side.org,
@@ -202,6 +215,7 @@ def _usage(side: Side, names: dict[str, str]) -> dict[str, Any]:
         "event": event.pk,
         "default": default.pk,
         "key": key.pk,
+        "invitation": invitation.pk,
     }
 
 
@@ -257,7 +271,10 @@ def _words(found: models.Field[Any, Any], word: str, present: Any) -> Any:
     return f"{word}{next(_numbers)}"
 
 
-PATHS = ("org", "experiment__org", "run__experiment__org", "session__org", "provider__org", "profile__org")
+PATHS = (
+    "org", "experiment__org", "run__experiment__org", "session__org", "provider__org", "profile__org",
+    "endpoint__provider__org",
+)  # fmt: skip
 
 
 def _owned(model: type[models.Model], side: Side) -> Any:

@@ -1,4 +1,4 @@
-// The page of API keys: a new key is shown once, and is gone from the page when its dialog closes.
+// What is shown once, such as a new key: copied from its dialog, and gone from the page when that closes.
 
 document.addEventListener("htmx:afterSettle", () => {
   document.querySelector("dialog[data-shown-once]:not([open])")?.showModal();
@@ -20,6 +20,6 @@ document.addEventListener("click", async (event) => {
     await navigator.clipboard.writeText(document.getElementById(copy.dataset.copyFrom).textContent);
     told.textContent = "Copied.";
   } catch {
-    told.textContent = "The browser does not let us copy it: select the key and copy it yourself.";
+    told.textContent = "The browser does not let us copy it: select it and copy it yourself.";
   }
 });
