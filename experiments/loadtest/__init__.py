@@ -1,0 +1,1 @@
+"""A large installation, written down as the run engine would have left it. For measuring, never for use."""
