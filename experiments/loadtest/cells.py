@@ -34,7 +34,8 @@ from llm_routing import resolution
 from llm_routing.errors import PromptTooLong
 from llm_routing.types import Parameters
 
-FAILS, RATED, LIKED = 0.01, 0.02, 0.7  # shares
+FAILS, LIKED = 0.01, 0.7  # shares
+RATED_EACH = 50  # of so many cells of a batch the first has a thumb
 SETTLES = SCORES_PER_CELL + 1  # cells that must follow one that fails: people score them instead
 TICK_MS, RATED_MS = 50, 60_000  # between two cells of a batch, and until somebody looks at an answer
 KEYS_TOLD = 100
@@ -233,7 +234,7 @@ class CellWriter:
     ) -> None:
         run, attempt, ended_ms = self.ids.at(work.begun_ms), self.ids.at(begun_ms), begun_ms + pace.latency_ms
         start, end = stamp(begun_ms), stamp(ended_ms)
-        up = self._thumb(work, way, run, ended_ms) if answer and self.chance.random() < RATED else NULL
+        up = self._thumb(work, way, run, ended_ms) if answer and position % RATED_EACH == 0 else NULL
         messages, snapshot = self._sent(way, question)
         self.runs.add_line(
             f"{run}\t{stamp(work.begun_ms)}\t{work.experiment}\t{work.batch}\t{way.pk}\t{question.pk}"

@@ -12,11 +12,12 @@ from experiments.loadtest import answers
 from experiments.loadtest.answers import Stock
 from experiments.loadtest.shape import Shape
 from experiments.models import EvalMetricDefinition, Experiment, ExperimentInput, ExperimentVariant
-from llm_routing.models import Endpoint, ModelDefault, Provider, RegisteredModel
+from llm_routing import services
+from llm_routing.models import ChatProfile, Endpoint, ModelDefault, Provider, RegisteredModel
 
 MODEL = "loadtest-model"
 UNREACHABLE = "http://127.0.0.1:9"  # nothing listens there: what was measured is never changed by a run
-SMALL_INPUTS = 5
+SMALL_INPUTS, PROFILES = 5, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +89,8 @@ def make_place(org: Org, members: list[User], chance: Random) -> Place:
         org=org, key=answers.BY_PEOPLE, name="Style", minimum=1.0, maximum=5.0, step=1.0, scale="1-5"
     )
     EvalMetricDefinition.objects.bulk_create([*metrics, style])
+    for number in range(1, PROFILES + 1):
+        names = {"model_provider": provider.slug, "model_name": model.name}
+        profile = ChatProfile.objects.create(org=org, name=f"Clerk {number}", **names)
+        services.keep_version(profile, author=members[0])
     return Place(org, members, model, {one.key: one for one in [*metrics, style]}, answers.make(chance))
