@@ -145,23 +145,25 @@ def source(measure: Measure, which: Which, **columns: Column) -> QuerySet[Any, A
 _SUMS = """
 WITH cell AS ({cells}),
 one AS (
-  SELECT {keys}, of_input, AVG(m) AS m, COUNT(*) AS cells, SUM(given) AS given, MIN(plain) AS plain
+  SELECT {keys}, of_input, AVG(m) AS m, COUNT(*) AS cells, SUM(given) AS given, MIN(plain) AS plain,
+    SUM(m * given) AS total
   FROM cell GROUP BY {keys}, of_input
 ),
 apart AS (SELECT one.*, m - AVG(m) OVER (PARTITION BY {keys}) AS d FROM one)
-SELECT {keys}, COUNT(*), AVG(m), SUM(d * d), SUM(d * d * d), SUM(cells), SUM(given), MIN(plain)
+SELECT {keys}, COUNT(*), AVG(m), SUM(d * d), SUM(d * d * d), SUM(cells), SUM(given), MIN(plain), SUM(total)
 FROM apart GROUP BY {keys}
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Summed:
-    """Over the means of the inputs; `given` scores in `cells`. `plain`: every score was 0 or 1."""
+    """Over the means of the inputs; `given` scores in `cells`, `total` in all. `plain`: each was 0 or 1."""
 
     moments: Moments
     cells: int
     given: int
     plain: bool
+    total: float
 
 
 def sums(cells: QuerySet[Any, Any], *keys: str) -> dict[tuple[UUID, ...], Summed]:
@@ -173,8 +175,9 @@ def sums(cells: QuerySet[Any, Any], *keys: str) -> dict[tuple[UUID, ...], Summed
 
 
 def _summed(row: Sequence[Any]) -> Summed:
-    n, mean, squares, cubes, cells, given, plain = row
-    return Summed(Moments.of_sums(n, mean, squares, cubes), int(cells), int(given), bool(plain))
+    n, mean, squares, cubes, cells, given, plain, total = row
+    moments = Moments.of_sums(n, mean, squares, cubes)
+    return Summed(moments, int(cells), int(given), bool(plain), float(total))
 
 
 # --- pairs: what two groups of cells come to, input by input -------------------------------------------

@@ -6,7 +6,7 @@ The database narrows down and sorts; only the inputs of one page are read with t
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -132,13 +132,18 @@ class Row:
 
 
 def measures_of(batch: Batch) -> list[Measure]:
-    """The metrics that scores of this batch have, and the figures of every run."""
+    """The metrics that scores of this batch have or evaluators give, and the figures of every run."""
     used = EvalScore.objects.filter(run__batch=batch).order_by().values("metric").distinct()
     evaluated = Q(evaluators__experiment=batch.experiment_id)
     metrics = EvalMetricDefinition.objects.for_org(batch.experiment.org).filter(
         Q(pk__in=used) | evaluated,
     )
-    own = [Measure.of(row) for row in metrics.distinct().order_by("key")]
+    return with_figures(metrics.distinct().order_by("key"))
+
+
+def with_figures(metrics: Iterable[EvalMetricDefinition]) -> list[Measure]:
+    """These metrics, and the figures of every run."""
+    own = [Measure.of(row) for row in metrics]
     taken = {measure.key for measure in own}
     return own + [measure for key, measure in OF_EVERY_CELL.items() if key not in taken]
 
@@ -226,7 +231,7 @@ def sorted_inputs(
     batch: Batch, wish: Wish, variants: Sequence[ExperimentVariant]
 ) -> QuerySet[ExperimentInput]:
     """Those with the greatest disagreement or loss first, those without a value last."""
-    inputs = inputs_in(batch, wish)
+    inputs = _begun(inputs_in(batch, wish))
     if wish.sort == Sort.INPUT or wish.order_by is None:
         return inputs.order_by("id")
     placed = inputs.alias(cell=FilteredRelation("runs", condition=Q(runs__batch=batch)))
@@ -238,6 +243,13 @@ def sorted_inputs(
     else:
         return inputs.order_by("id")
     return placed.annotate(sort_key=key).order_by(F("sort_key").desc(nulls_last=True), "id")
+
+
+def _begun(inputs: QuerySet[ExperimentInput]) -> QuerySet[ExperimentInput]:
+    """With as much of their texts as a page shows."""
+    return inputs.annotate(
+        start=Substr("content", 1, SHOWN_CONTENT + 1), expects=Substr("expected", 1, SHOWN_EXPECTED + 1)
+    ).defer("content", "expected", "metadata")
 
 
 def _mean(measure: Measure, variant: ExperimentVariant | None = None) -> Expression:
@@ -261,25 +273,21 @@ def _spread(measure: Measure, variants: Sequence[ExperimentVariant]) -> Expressi
 
 def rows_of(
     batch: Batch,
-    input_ids: Collection[UUID],
+    inputs: Sequence[ExperimentInput],
     wish: Wish,
     variants: Sequence[ExperimentVariant],
     *,
     user: User,
+    metrics: Iterable[EvalMetricDefinition] = (),
 ) -> list[Row]:
-    """These inputs in this order, each with a cell for each variant (None: it has none there)."""
-    inputs = (
-        ExperimentInput.objects.for_org(batch.experiment.org)
-        .filter(pk__in=input_ids)
-        .annotate(
-            start=Substr("content", 1, SHOWN_CONTENT + 1), expects=Substr("expected", 1, SHOWN_EXPECTED + 1)
-        )
-        .defer("content", "expected", "metadata")
-        .in_bulk()
-    )
-    cells = _cells_by_place(batch, input_ids, wish, user)
+    """These inputs in this order, each with a cell for each variant (None: it has none there).
+
+    `metrics` are those of the batch that are at hand; others are asked for.
+    """
+    known = {metric.pk: metric for metric in metrics}
+    cells = _cells_by_place(batch, [row.pk for row in inputs], wish, user, known)
     found = []
-    for row in (inputs[pk] for pk in input_ids if pk in inputs):
+    for row in inputs:
         for variant in variants:
             if cell := cells.get((row.pk, variant.pk)):
                 cell.run.input, cell.run.variant = row, variant
@@ -288,7 +296,11 @@ def rows_of(
 
 
 def _cells_by_place(
-    batch: Batch, input_ids: Collection[UUID], wish: Wish, user: User
+    batch: Batch,
+    input_ids: Collection[UUID],
+    wish: Wish,
+    user: User,
+    metrics: Mapping[UUID, EvalMetricDefinition],
 ) -> dict[tuple[UUID, UUID], Cell]:
     on_page = cells_of(batch).filter(input__in=input_ids)
     places: dict[tuple[UUID, UUID], Cell] = {}
@@ -299,7 +311,7 @@ def _cells_by_place(
     for run in _shown(batch, input_ids, wish, user):
         place = (run.input_id, run.variant_id)
         places[place] = Cell(run, sum(states[place].values()), states[place], bool(run.fits))  # type: ignore[attr-defined]
-    for place, score in _scores(batch, input_ids):
+    for place, score in _scores(batch, input_ids, metrics):
         if place in places:
             places[place].scores.append(score)
     return places
@@ -317,7 +329,7 @@ def _shown(batch: Batch, input_ids: Collection[UUID], wish: Wish, user: User) ->
     on_page = cells_of(batch).filter(input__in=input_ids)
     first = on_page.order_by().annotate(fits=fits).annotate(rank=rank).filter(rank=1)
     shown = list(
-        ExperimentRun.objects.filter(pk__in=[run.pk for run in first.only("pk")])
+        ExperimentRun.objects.filter(pk__in=first.values("pk"))
         .annotate(
             fits=fits,
             excerpt=Substr("output", 1, EXCERPT),
@@ -342,12 +354,15 @@ def _shown(batch: Batch, input_ids: Collection[UUID], wish: Wish, user: User) ->
     return shown
 
 
-def _scores(batch: Batch, input_ids: Collection[UUID]) -> list[tuple[tuple[UUID, UUID], Score]]:
+def _scores(
+    batch: Batch, input_ids: Collection[UUID], metrics: Mapping[UUID, EvalMetricDefinition]
+) -> list[tuple[tuple[UUID, UUID], Score]]:
     scores = EvalScore.objects.filter(run__batch=batch, run__input__in=input_ids).order_by()
     rows = list(
         scores.values_list("run__input", "run__variant", "metric").annotate(mean=Avg("value"), n=Count("pk"))
     )
-    metrics = EvalMetricDefinition.objects.in_bulk({row[2] for row in rows})
+    if unknown := {row[2] for row in rows} - metrics.keys():
+        metrics = {**metrics, **EvalMetricDefinition.objects.in_bulk(unknown)}
     found = [
         ((input_id, variant_id), Score(metrics[metric_id], mean, n))
         for input_id, variant_id, metric_id, mean, n in rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,6 @@ from experiments.models import (
     Experiment,
     ExperimentRun,
     ExperimentVariant,
-    Thumb,
 )
 from experiments.services import figures
 from experiments.services.figures import COMPARABLE, SUCCEEDED, Measure, Summed, Which
@@ -93,8 +92,16 @@ class VariantResult:
     metrics: list[MetricResult]
 
 
-def results_of(experiment: Experiment, *, batch: Batch | None = None) -> list[VariantResult]:
-    """One result for each variant, also for one that never ran; of one batch alone where asked for."""
+def results_of(
+    experiment: Experiment,
+    *,
+    batch: Batch | None = None,
+    variants: Sequence[ExperimentVariant] | None = None,
+) -> list[VariantResult]:
+    """One result for each variant, also for one that never ran; of one batch alone where asked for.
+
+    `variants` are those of the experiment in their order, where they are at hand.
+    """
     which = _cells_of(experiment, batch)
     runs = ExperimentRun.objects.filter(which(""))
     rows: QuerySet[Any, Any] = runs.order_by().values("variant").annotate(**_sums())
@@ -115,7 +122,7 @@ def results_of(experiment: Experiment, *, batch: Batch | None = None) -> list[Va
             thumbs.get(variant.pk, NO_THUMBS),
             {metric: scores.get((variant.pk, metric.pk)) for metric in columns},
         )
-        for variant in experiment.variants.order_by("id")
+        for variant in (experiment.variants.order_by("id") if variants is None else variants)
     ]
 
 
@@ -226,18 +233,13 @@ def _interval(found: Summed, measure: Measure) -> Interval:
 
 def _thumbs(which: Which) -> Mapping[UUID, Thumbs]:
     """By variant, of those that have any."""
-    of_each = Thumb.objects.filter(which("run__"), run__state=ExperimentRun.State.SUCCEEDED).order_by()
-    counts: QuerySet[Any, Any] = of_each.values("run__variant").annotate(
-        ups=Count("pk", filter=Q(up=True)), downs=Count("pk", filter=Q(up=False))
-    )
     found = figures.sums(figures.thumbs(which, part=_part), "part")
-    return {
-        row["run__variant"]: Thumbs(
-            row["ups"], row["downs"], rate.moments.mean, _interval(rate, figures.THUMBS)
-        )
-        for row in counts
-        if (rate := found.get((row["run__variant"],)))
-    }
+    return {variant: _thumbs_of(rate) for (variant,), rate in found.items()}
+
+
+def _thumbs_of(rate: Summed) -> Thumbs:
+    up = round(rate.total)
+    return Thumbs(up, rate.given - up, rate.moments.mean, _interval(rate, figures.THUMBS))
 
 
 def _part(at: str) -> F:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Exists, Q
 from django.http import QueryDict
 
 from evalsuite.errors import NotFound
@@ -31,6 +31,7 @@ SHOWN_INPUTS = 50
 RECENT_BATCHES = 20
 EXPORT_TABLES = [("inputs", "Inputs"), ("runs", "Runs with their scores"), ("scores", "Scores, one by one")]
 EXPORT_KINDS = [("csv", "CSV"), ("jsonl", "JSON Lines"), ("xlsx", "XLSX")]
+Base = dict[str, Any]  # what every part of the page needs
 TEMPLATE_HINT = (
     "{{ input }} is where the input goes, {{ metadata.NAME }} a value of its metadata. "
     "Without a template the input is the whole prompt."
@@ -38,25 +39,28 @@ TEMPLATE_HINT = (
 
 
 def detail(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
-    """Everything right of the list."""
+    """Everything right of the list. What several parts of it need is asked for once."""
+    experiment.org = page.org
+    base = _base(page, experiment)
     return {
-        **variants_card(page, experiment),
-        **inputs_card(page, experiment),
+        **variants_card(page, experiment, base),
+        **inputs_card(page, experiment, base),
         **evaluators_card(page, experiment),
-        **runs_section(page, experiment),
+        **runs_section(page, experiment, base),
         "template_hint": TEMPLATE_HINT,
         "profiles": ChatProfile.objects.for_org(page.org),
         "models": RegisteredModel.objects.usable_by(page.org).select_related("provider"),
     }
 
 
-def variants_card(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
-    return {**_base(page, experiment), "variants": experiment.variants.select_related("chat_profile")}
+def variants_card(page: OrgPage, experiment: Experiment, base: Base | None = None) -> dict[str, Any]:
+    variants = experiment.variants.select_related("chat_profile").order_by("id")
+    return {**(base or _base(page, experiment)), "variants": variants}
 
 
-def inputs_card(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
+def inputs_card(page: OrgPage, experiment: Experiment, base: Base | None = None) -> dict[str, Any]:
     return {
-        **_base(page, experiment),
+        **(base or _base(page, experiment)),
         "inputs": experiment.inputs.order_by("id")[:SHOWN_INPUTS],
         "input_count": experiment.inputs.count(),
         "shown_inputs": SHOWN_INPUTS,
@@ -65,7 +69,7 @@ def inputs_card(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def _base(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
+def _base(page: OrgPage, experiment: Experiment) -> Base:
     return {
         "org": page.org,
         "experiment": experiment,
@@ -78,20 +82,37 @@ def _base(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
 def run_bar(experiment: Experiment) -> dict[str, Any]:
     """Whether Run can be pressed, and the batch under way."""
     running = experiment.batches.filter(finished_at=None).first()
-    can_run = running is None and experiment.inputs.exists() and experiment.variants.exists()
-    return {"can_run": can_run, "running": running}
+    return {"can_run": running is None and _is_complete(experiment), "running": running}
 
 
-def runs_section(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
+def _is_complete(experiment: Experiment) -> bool:
+    """There is something to run: inputs and variants. One query."""
+    inputs, variants = experiment.inputs.order_by(), experiment.variants.order_by()
+    this = Experiment.objects.filter(Exists(inputs), Exists(variants), pk=experiment.pk)
+    return this.exists()
+
+
+def runs_section(page: OrgPage, experiment: Experiment, base: Base | None = None) -> dict[str, Any]:
     """A batch (the newest, unless the query names another): how it stands, its summary, its results."""
-    batches = list(experiment.batches.all()[:RECENT_BATCHES])
-    batch = chosen_batch(page, experiment) if page.request.GET.get("batch") else next(iter(batches), None)
-    context = {**_base(page, experiment), "batches": batches}
+    experiment.org = page.org
+    batches = list(experiment.batches.select_related("author")[:RECENT_BATCHES])
+    wanted = page.request.GET.get("batch", "")
+    batch = next((one for one in batches if str(one.pk) == wanted), None) if wanted else None
+    if batch is None:
+        batch = chosen_batch(page, experiment) if wanted else next(iter(batches), None)
+    context = {**(base or _base(page, experiment)), "batches": batches}
     if batch is None:
         return context
     if batch not in batches:
         context["batches"] = [*batches, batch]
-    return {**context, **_progress(experiment, batch), **results_view(page, batch)}
+    return {**context, **_with_results(page, experiment, batch)}
+
+
+def _with_results(page: OrgPage, experiment: Experiment, batch: Batch) -> dict[str, Any]:
+    """How the batch stands, its summary, and its results as they are asked for."""
+    batch.experiment = experiment
+    standing = _progress(experiment, batch)
+    return {**standing, **results_view(page, batch, standing["results"])}
 
 
 def runs_update(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
@@ -120,8 +141,10 @@ def batch_update(page: OrgPage, batch: Batch) -> dict[str, Any]:
     A view that filters narrow down comes as a whole: what has changed may have left or joined it.
     """
     shown = page.request.POST if page.request.method == "POST" else page.request.GET
-    seen = look(QueryDict(shown.get("query", "")), batch)
-    context = {**_base(page, batch.experiment), **_progress(batch.experiment, batch), **asked(seen)}
+    batch.experiment.org = page.org
+    standing = _progress(batch.experiment, batch)
+    seen = look(QueryDict(shown.get("query", "")), batch, standing["results"])
+    context = {**_base(page, batch.experiment), **standing, **asked(seen)}
     if seen.view == "list" and seen.wish.is_plain:
         changed = list(list_cells(seen).filter(_otherwise(shown, scored="scored" in shown)))
         Thumb.objects.attach(changed, page.user)
@@ -158,6 +181,7 @@ def _progress(experiment: Experiment, batch: Batch) -> dict[str, Any]:
     look = progress.look(batch.pk)
     if look is None:  # deleted this moment
         raise NotFound("batch")
+    look.batch.experiment = experiment
     counts = {state: getattr(look.batch, state) for state in ExperimentRun.State.values}
     return {
         "batch": look.batch,

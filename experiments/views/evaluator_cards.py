@@ -6,7 +6,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from evalsuite.orgs.console import OrgPage
 from experiments.evaluators.registry import KINDS
@@ -53,7 +53,7 @@ def evaluators_card(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
             any(line.pending for line in lines if line.row.enabled)
             or experiment.batches.filter(finished_at=None).exists()
         ),
-        "can_evaluate": any(line.row.enabled for line in lines) and _answers(experiment).exists(),
+        "can_evaluate": any(line.row.enabled for line in lines) and has_answers(experiment),
     }
 
 
@@ -71,6 +71,12 @@ def evaluate_again_dialog(page: OrgPage, experiment: Experiment) -> dict[str, An
 def _answers(experiment: Experiment) -> QuerySet[ExperimentRun]:
     """Those of batches that have ended."""
     return experiment.runs.filter(state=ExperimentRun.State.SUCCEEDED, batch__finished_at__isnull=False)
+
+
+def has_answers(experiment: Experiment) -> bool:
+    """Batch by batch: an index leads to the answers of each."""
+    answers = ExperimentRun.objects.filter(batch=OuterRef("pk"), state=ExperimentRun.State.SUCCEEDED)
+    return experiment.batches.filter(Exists(answers), finished_at__isnull=False).exists()
 
 
 def _line(row: Evaluator, *, pending: int, done: int, missing: int) -> Line:

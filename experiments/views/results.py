@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from experiments.models import Batch, ExperimentVariant, Thumb
 from experiments.models.runs import RunQuerySet
 from experiments.services import grid
 from experiments.services.grid import Wish
+from experiments.services.results import VariantResult
 from experiments.views.summary import charts_of, results_in
 from experiments.views.wishes import WishForm
 
@@ -35,20 +37,29 @@ class Look:
     variants: list[ExperimentVariant]
     form: WishForm
     wish: Wish
+    results: Sequence[VariantResult] | None = None
 
 
-def look(given: QueryDict, batch: Batch) -> Look:
+def look(given: QueryDict, batch: Batch, results: Sequence[VariantResult] | None = None) -> Look:
+    """`results` are those of the batch, where they are at hand: they tell its variants and metrics."""
     query = given.copy()
     query.pop("cell", None)  # links lead to a cell of their own, or to none
-    variants = grid.variants_in(batch)
-    form = WishForm(query, measures=grid.measures_of(batch), variants=variants)
+    if results:
+        variants = [result.variant for result in results]
+        measures = grid.with_figures(one.metric for one in results[0].metrics)
+    else:
+        variants, measures = grid.variants_in(batch), grid.measures_of(batch)
+    form = WishForm(query, measures=measures, variants=variants)
     view = query.get("view", "")
-    return Look(query, batch, view if view in VIEWS else "grid", variants, form, form.wish())
+    shown = view if view in VIEWS else "grid"
+    return Look(query, batch, shown, variants, form, form.wish(), results)
 
 
-def results_view(page: OrgPage, batch: Batch) -> dict[str, Any]:
+def results_view(
+    page: OrgPage, batch: Batch, results: Sequence[VariantResult] | None = None
+) -> dict[str, Any]:
     """The tabs, the filters, and what is below them."""
-    seen = look(page.request.GET, batch)
+    seen = look(page.request.GET, batch, results)
     query = seen.query
     return {
         "views": VIEWS.items(),
@@ -77,10 +88,11 @@ def contents(page: OrgPage, seen: Look) -> dict[str, Any]:
         Thumb.objects.attach(shown.object_list, page.user)
         return {**shared, "page": shown}
     if seen.view == "charts":
-        results = results_in(seen.batch)
+        results = results_in(seen.batch) if seen.results is None else seen.results
         return {**shared, "results": results, "charts": charts_of(results)}
     inputs = grid_page(seen, number)
-    rows = grid.rows_of(seen.batch, list(inputs), seen.wish, seen.variants, user=page.user)
+    metrics = [one.metric for one in seen.results[0].metrics] if seen.results else []
+    rows = grid.rows_of(seen.batch, list(inputs), seen.wish, seen.variants, user=page.user, metrics=metrics)
     return {
         **shared,
         "page": inputs,
@@ -113,16 +125,16 @@ def list_cells(seen: Look) -> RunQuerySet:
 
 
 def grid_page(seen: Look, number: str | None) -> Page[Any]:
-    """A page of input ids. Its inputs are found and all are counted by one statement."""
+    """A page of inputs. They are found and all are counted by one statement."""
     order = grid.sorted_inputs(seen.batch, seen.wish, seen.variants)
-    counted = order.annotate(of=Window(Count("pk"))).values_list("pk", "of")
+    counted = order.annotate(of=Window(Count("pk")))
     wanted = page_number(number)
     found = list(counted[(wanted - 1) * INPUTS_PER_PAGE : wanted * INPUTS_PER_PAGE])
-    paginator = Paginator(order.values_list("pk", flat=True), INPUTS_PER_PAGE)
+    paginator = Paginator(order, INPUTS_PER_PAGE)
     if not found and wanted > 1:  # behind the end: the last one there is
         return paginator.get_page(wanted)
-    paginator.count = found[0][1] if found else 0
-    return Page([pk for pk, _ in found], wanted, paginator)
+    paginator.count = found[0].of if found else 0  # type: ignore[attr-defined]
+    return Page(found, wanted, paginator)
 
 
 def page_number(text: str | None) -> int:
