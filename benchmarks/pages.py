@@ -34,13 +34,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engine import free_port, process, until_it_answers
+from benchmarks.engine import REDIS, free_port, process, production, until_it_answers
 
 TARGET_MS, TARGET_RATIO, TARGET_QUERIES, TARGET_CLAIMS = 300, 1.5, 15, 0.9
 FAST_MS = 20  # below this a ratio tells more of the machine than of the rows
 WARM_UP = 2
 CLAIM_CELLS, CLAIM_AT_ONCE = 10_000, 16
-SECRET = "benchmarks-pages-only-on-loopback-" + "x" * 32
 
 
 @dataclass(frozen=True)
@@ -77,15 +76,13 @@ def main() -> None:
 def elsewhere(url: str, what: str) -> Any:
     """Run this program on one database."""
     command = [sys.executable, "-m", "benchmarks.pages", *sys.argv[1:], "--here", what]
-    settings = {
-        "DEBUG": "1",
-        "SECRET_KEY": SECRET,
-        "LOG_LEVEL": "ERROR",
-        "ALLOWED_HOSTS": "127.0.0.1,testserver",
-    }
-    done = subprocess.run(
-        command, env={**os.environ, **settings, "DATABASE_URL": url}, check=True, stdout=subprocess.PIPE
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {**production(folder, ""), "ALLOWED_HOSTS": "127.0.0.1,testserver", "LOG_LEVEL": "ERROR"}
+        settings |= {"DATABASE_URL": url, "BROKER_URL": REDIS, "REDIS_URL": REDIS, "DATABASE_POOL_SIZE": "8"}
+        if url.startswith("sqlite"):
+            del settings["DATABASE_POOL_SIZE"]
+        env = {**os.environ, **settings}
+        done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE)
     return json.loads(done.stdout.splitlines()[-1])
 
 
