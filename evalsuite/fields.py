@@ -79,22 +79,36 @@ class Moment(serializers.DateTimeField):
         return value.isoformat().replace("+00:00", "Z")
 
 
+# Columns of these kinds hold what JSON has.
+AS_THEY_ARE = {
+    serializers.BooleanField,
+    serializers.CharField,
+    serializers.FloatField,
+    serializers.IntegerField,
+}
+
+
 class RowSerializer(serializers.Serializer[Any]):
     """For answers of thousands of rows: what DRF works out for each row is worked out once.
 
-    Every field must be there; one that is None is null. [a page with 5,000 runs: 1.0 s before, 0.7 s so]
+    Every field must be there; one that is None is null.
     """
 
     @cached_property
-    def _columns(self) -> list[tuple[str, Callable[[Any], Any], Callable[[Any], Any]]]:
+    def _columns(self) -> list[tuple[str, Callable[[Any], Any], Callable[[Any], Any] | None]]:
+        """Name, where it comes from, and what JSON it becomes (None: what it is)."""
         return [
-            (name, attrgetter(str(field.source)) if field.source != "*" else _itself, field.to_representation)
+            (
+                name,
+                attrgetter(str(field.source)) if field.source != "*" else _itself,
+                None if type(field) in AS_THEY_ARE else field.to_representation,
+            )
             for name, field in self.fields.items()
         ]
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
         return {
-            name: None if (value := get(instance)) is None else show(value)
+            name: value if (value := get(instance)) is None or show is None else show(value)
             for name, get, show in self._columns
         }
 

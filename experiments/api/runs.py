@@ -17,7 +17,7 @@ from evalsuite.fields import LONGEST_NOTE, Moment, ObjectField, PersonSerializer
 from evalsuite.openapi import ID, OK
 from experiments.api.base import RATE, DetailView, ExperimentsView, ListView
 from experiments.api.scores import ScoreSerializer
-from experiments.models import ExperimentRun, RunAttempt, Tally, Thumb
+from experiments.models import ExperimentRun, RunAttempt, Thumb
 from experiments.services import authoring, feedback
 
 # Only the answer about a single run has these; in a list nobody pays for them.
@@ -26,7 +26,7 @@ MOST_THUMBS = 200  # that one run is told with, the newest
 THUMBS = {"true": True, "false": False, "null": None}
 
 
-class TallySerializer(serializers.Serializer[Tally]):
+class TallySerializer(RowSerializer):
     """Everybody's thumbs. `mine`: the caller's own, null where there is none."""
 
     up = serializers.IntegerField()

@@ -11,8 +11,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import Count, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import OuterRef, Q, Subquery
 
 from evalsuite.models import Row
 from evalsuite.orgs.models import Org, User
@@ -24,16 +23,25 @@ from experiments.models.tally import Tally
 METRIC_KEY = RegexValidator(r"^[a-z0-9_.-]{1,64}\Z", "Small letters, digits, and . _ - only.")
 
 
+MOST_COUNTED = 1_000  # uses of a metric: beyond, nobody needs the number, and counting millions takes long
+
+
 class MetricQuerySet(OrgScopedQuerySet["EvalMetricDefinition"]):
     def with_uses(self) -> Self:
-        """Annotate `score_count` and `evaluator_count` (ints); by subqueries, which use their indexes."""
+        """Annotate `score_count` and `evaluator_count` (ints), counted up to MOST_COUNTED and no further."""
         return self.annotate(score_count=_uses("EvalScore"), evaluator_count=_uses("Evaluator"))
 
 
-def _uses(model: str) -> Coalesce:
+class _CountOf(Subquery):
+    """How many rows a query has, none of which it reads more of than its index."""
+
+    template = "(SELECT COUNT(*) FROM (%(subquery)s) AS counted)"
+    output_field = models.IntegerField()
+
+
+def _uses(model: str) -> _CountOf:
     rows = apps.get_model("experiments", model)._default_manager.filter(metric=OuterRef("pk")).order_by()
-    counted = rows.values("metric").annotate(n=Count("pk")).values("n")
-    return Coalesce(Subquery(counted, output_field=models.IntegerField()), 0)
+    return _CountOf(rows.values("metric")[:MOST_COUNTED])
 
 
 class EvalMetricDefinition(Row):
@@ -80,9 +88,20 @@ class EvalMetricDefinition(Row):
             words = "any number" if high is None else f"up to {high:.15g}"
         return f"{words} in steps of {self.step:.15g}" if self.step else words
 
+    @property
+    def uses(self) -> str:
+        """Where it came by `with_uses`: "3 scores, 1 evaluator"; empty where nothing uses it."""
+        counts = {"score": self.score_count, "evaluator": self.evaluator_count}  # type: ignore[attr-defined]
+        return ", ".join(_counted(n, word) for word, n in counts.items()) if any(counts.values()) else ""
+
     def label_of(self, value: float) -> str:
         """The word for this value, empty where it has none."""
         return next((str(word) for key, word in self.labels.items() if float(key) == value), "")
+
+
+def _counted(number: int, word: str) -> str:
+    more = " or more" if number >= MOST_COUNTED else ""
+    return f"{number:,}{more} {word}{'' if number == 1 else 's'}"
 
 
 class ThumbQuerySet(OrgScopedQuerySet["Thumb"]):

@@ -35,6 +35,7 @@ from experiments.models import (
     Batch,
     EvalMetricDefinition,
     EvalScore,
+    Evaluator,
     ExperimentInput,
     ExperimentRun,
     ExperimentVariant,
@@ -134,11 +135,11 @@ class Row:
 def measures_of(batch: Batch) -> list[Measure]:
     """The metrics that scores of this batch have or evaluators give, and the figures of every run."""
     used = EvalScore.objects.filter(run__batch=batch).order_by().values("metric").distinct()
-    evaluated = Q(evaluators__experiment=batch.experiment_id)
+    evaluated = Evaluator.objects.filter(experiment=batch.experiment_id).order_by().values("metric")
     metrics = EvalMetricDefinition.objects.for_org(batch.experiment.org).filter(
-        Q(pk__in=used) | evaluated,
+        Q(pk__in=used) | Q(pk__in=evaluated),
     )
-    return with_figures(metrics.distinct().order_by("key"))
+    return with_figures(metrics.order_by("key"))
 
 
 def with_figures(metrics: Iterable[EvalMetricDefinition]) -> list[Measure]:

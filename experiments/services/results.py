@@ -111,9 +111,10 @@ def results_of(
     scores = figures.sums(figures.scores(which, part=_part), "part", "metric_id")
     thumbs = _thumbs(which)
     metrics = EvalMetricDefinition.objects.filter(
-        Q(evaluators__experiment=experiment) | Q(pk__in={metric for _, metric in scores})
+        Q(pk__in=experiment.evaluators.order_by().values("metric"))
+        | Q(pk__in={metric for _, metric in scores})
     )
-    columns = list(metrics.distinct().order_by("key"))
+    columns = list(metrics.order_by("key"))
     return [
         _result(
             variant,
