@@ -26,7 +26,7 @@ from experiments.views.results import (
 from experiments.views.summary import results_in
 from llm_routing.models import ChatProfile, RegisteredModel
 
-LISTED = 200  # experiments in the list on the left
+LISTED = 50  # experiments in the list on the left; a link leads to older ones
 SHOWN_INPUTS = 50
 RECENT_BATCHES = 20
 EXPORT_TABLES = [("inputs", "Inputs"), ("runs", "Runs with their scores"), ("scores", "Scores, one by one")]

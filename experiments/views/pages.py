@@ -7,6 +7,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from evalsuite.ids import parse_id
 from evalsuite.orgs.console import OrgPage
 from evalsuite.web import wants_partial
 from experiments.models import Batch, Experiment
@@ -51,7 +52,13 @@ class BatchUpdate(OrgPage):
 
 
 def listed(page: OrgPage) -> dict[str, Any]:
+    """The newest ones, or those behind the one that the query names."""
+    rows = Experiment.objects.for_org(page.org)
+    before = parse_id(page.request.GET.get("before", ""))
+    found = list((rows.filter(pk__lt=before) if before else rows).order_by("-id")[: LISTED + 1])
     return {
-        "experiments": Experiment.objects.for_org(page.org)[:LISTED],
+        "experiments": found[:LISTED],
+        "older": found[LISTED - 1].pk if len(found) > LISTED else None,
+        "newer": before is not None,
         "can_write": "org:experiments:write" in page.permissions,
     }
