@@ -81,7 +81,8 @@ SETTLE = {
         "ON CONFLICT (attempt) DO UPDATE SET state = excluded.state,"
         " input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens"
         " WHERE {table}.state = 'reserved' AND {table}.org_id = excluded.org_id"
-        " RETURNING {day} AS day, state, reserved_tokens AS held, input_tokens, output_tokens"
+        " RETURNING {day} AS day, state, reserved_tokens AS held, input_tokens, output_tokens,"
+        " model_provider, model_name, user_id, experiment_id"
     )
     for vendor, dialect in DIALECTS.items()
 }
@@ -97,6 +98,19 @@ class Moved:
     was_reserved: bool
     reserved_tokens: int
     tokens: int  # used
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a row that was settled just now adds to the sums. Ids as the database keeps them."""
+
+    day: str  # YYYY-MM-DD
+    model_provider: str
+    model_name: str
+    user_id: Any
+    experiment_id: Any
+    input_tokens: int
+    output_tokens: int
 
 
 def now() -> Moment:
@@ -121,7 +135,9 @@ def reserve(org_id: UUID, calls: Iterable[Call], held: Mapping[UUID, int]) -> tu
     return {_uuid(row[0]) for row in inserted}, Moment(inserted[0][1]) if inserted else None
 
 
-def settle(org_id: UUID, used: Iterable[Used], released: Sequence[UUID] = ()) -> list[Moved]:
+def settle(
+    org_id: UUID, used: Iterable[Used], released: Sequence[UUID] = ()
+) -> tuple[list[Moved], list[Settled]]:
     """Write what calls used into their rows, which are made where there was no reservation.
 
     Rows that were settled before stay as they are, and are not returned. Rows of `released` that are still
@@ -129,11 +145,18 @@ def settle(org_id: UUID, used: Iterable[Used], released: Sequence[UUID] = ()) ->
     """
     with connection.cursor() as cursor:
         cursor.execute(SETTLE[connection.vendor], settling(org_id, used, released))
-        return [
-            Moved(org_id, day, state == SETTLED, held is not None, held or 0, (tin or 0) + (tout or 0))
-            for day, state, held, tin, tout in cursor.fetchall()
-            if state == SETTLED or held is not None
-        ]
+        rows = cursor.fetchall()
+    moved = [
+        Moved(org_id, day, state == SETTLED, held is not None, held or 0, (tin or 0) + (tout or 0))
+        for day, state, held, tin, tout, *_ in rows
+        if state == SETTLED or held is not None
+    ]
+    settled = [
+        Settled(day, *whose, tin or 0, tout or 0)
+        for day, state, _, tin, tout, *whose in rows
+        if state == SETTLED
+    ]
+    return moved, settled
 
 
 def settling(org_id: UUID, used: Iterable[Used], released: Sequence[UUID]) -> list[Any]:

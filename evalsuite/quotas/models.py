@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
@@ -118,6 +120,39 @@ class UsageCounter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.org} in {self.month:%Y-%m}: {self.tokens} tokens"
+
+
+class UsageSum(models.Model):
+    """The settled rows of the ledger by day, model, user and experiment, added up as they are settled.
+
+    Reports read these: a ledger of millions of calls is thousands of sums. NOBODY stands for no user, and
+    for no experiment.
+    """
+
+    NOBODY = UUID(int=0)
+
+    org = models.ForeignKey(Org, on_delete=models.CASCADE, related_name="+", db_index=False)
+    day = models.DateField(help_text="As in the ledger.")
+    model_provider = models.CharField(max_length=64)
+    model_name = models.CharField(max_length=256)
+    user_id = models.UUIDField(default=NOBODY)
+    experiment_id = models.UUIDField(default=NOBODY)
+    calls = models.PositiveBigIntegerField(default=0)
+    input_tokens = models.PositiveBigIntegerField(default=0)
+    output_tokens = models.PositiveBigIntegerField(default=0)
+
+    objects = OrgScopedQuerySet["UsageSum"].as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["org", "day", "model_provider", "model_name", "user_id", "experiment_id"],
+                name="one_usage_sum_each",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.org} on {self.day}: {self.calls} calls"
 
 
 class PlaygroundMinute(models.Model):

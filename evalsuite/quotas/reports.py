@@ -1,4 +1,4 @@
-"""What an org has used, told from its ledger, and its use against its limits."""
+"""What an org has used, told from the sums of its ledger, and its use against its limits."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import date, datetime
 from typing import Any, Literal, get_args
 from uuid import UUID
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Q, Sum
 from django.db.models.functions import Coalesce
 
 from evalsuite.orgs.models import Org, User
 from evalsuite.quotas import counters, ledger
 from evalsuite.quotas.hooks import gauge, names
 from evalsuite.quotas.limits import limits_of
-from evalsuite.quotas.models import PlaygroundMinute, UsageCounter, UsageRecord
+from evalsuite.quotas.models import PlaygroundMinute, UsageCounter, UsageSum
 from evalsuite.quotas.values import WORDS, Moment
 
 GroupBy = Literal["day", "model", "user", "experiment"]
@@ -76,16 +76,16 @@ class LimitInUse:
 def usage(org: Org, group_by: GroupBy, first: date, last: date) -> list[Usage]:
     """The org's use in these UTC days, both included: days newest first, all else by tokens."""
     columns = COLUMNS[group_by]
-    rows = list(_settled(org, first, last).values(*columns).annotate(**_sums()))
+    rows = list(_within(org, first, last).values(*columns).annotate(**_sums()))
     if group_by == "day":
         rows.sort(key=lambda row: row["day"], reverse=True)
     else:
         rows.sort(
-            key=lambda row: (-row["tokens_in"] - row["tokens_out"], -row["calls"], str(row[columns[-1]]))
+            key=lambda row: (-row["tokens_in"] - row["tokens_out"], -row["number"], str(row[columns[-1]]))
         )
     labels = _labels(org, group_by, rows)
     return [
-        Usage(*label, row["calls"], row["tokens_in"], row["tokens_out"])
+        Usage(*label, row["number"], row["tokens_in"], row["tokens_out"])
         for label, row in zip(labels, rows, strict=True)
     ]
 
@@ -100,14 +100,13 @@ def total(rows: Sequence[Usage]) -> Usage:
     )
 
 
-def _settled(org: Org, first: date, last: date) -> Any:
-    settled = UsageRecord.objects.for_org(org).filter(state=UsageRecord.State.SETTLED)
-    return settled.filter(day__gte=first, day__lte=last).order_by()
+def _within(org: Org, first: date, last: date) -> Any:
+    return UsageSum.objects.for_org(org).filter(day__gte=first, day__lte=last).order_by()
 
 
 def _sums() -> dict[str, Any]:
     return {
-        "calls": Count("pk"),
+        "number": Coalesce(Sum("calls"), 0),
         "tokens_in": Coalesce(Sum("input_tokens"), 0),
         "tokens_out": Coalesce(Sum("output_tokens"), 0),
     }
@@ -122,7 +121,8 @@ def _labels(org: Org, group_by: GroupBy, rows: Sequence[dict[str, Any]]) -> list
             (f"{row['model_provider']}/{row['model_name']}", f"{row['model_name']} · {row['model_provider']}")
             for row in rows
         ]
-    ids: list[UUID | None] = [row[COLUMNS[group_by][0]] for row in rows]
+    of_row = [row[COLUMNS[group_by][0]] for row in rows]
+    ids: list[UUID | None] = [None if one == UsageSum.NOBODY else one for one in of_row]
     known = _names(org, group_by, [one for one in ids if one])
     return [(str(one), known.get(one, GONE[group_by])) if one else (None, NOBODY[group_by]) for one in ids]
 

@@ -1,4 +1,4 @@
-"""The sums that are kept beside the rows: figures for Prometheus, and the counters of each month."""
+"""The sums that are kept beside the rows: figures for Prometheus, and those of the ledger."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 from evalsuite.metrics import families
 from evalsuite.metrics.changes import Changes
 from evalsuite.orgs.models import Org
-from evalsuite.quotas.models import UsageCounter, UsageRecord
+from evalsuite.quotas.models import UsageCounter, UsageRecord, UsageSum
 from experiments.loadtest.answers import Answer, Pace
 from experiments.loadtest.setup import Place
 from experiments.models import ExperimentRun
@@ -28,7 +28,9 @@ class Figures:
         self._org = place.org
         self._model = (place.model.provider.slug, place.model.name)
         self._changes = Changes()
+        self._author = place.owner.pk
         self._days: dict[str, Counter[str]] = defaultdict(Counter)
+        self._sums: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)  # by day and experiment
 
     def cells(
         self, experiment: str, variant: str, told: Iterable[tuple[Answer | None, Pace]], day: str
@@ -52,6 +54,8 @@ class Figures:
         changes.count(families.TOKENS, org, *model, KIND, "output", by=tokens_out)
         changes.touch([scores_of(UUID(experiment))])
         self._days[day].update(calls=outcomes[True], tokens=tokens_in + tokens_out)
+        used = self._sums[day, experiment]
+        used.update(calls=outcomes[True], input_tokens=tokens_in, output_tokens=tokens_out)
 
     def thumb(self, experiment: str, variant: str, *, up: bool) -> None:
         family = families.THUMBS_UP if up else families.THUMBS_DOWN
@@ -61,6 +65,21 @@ class Figures:
         """Call in the transaction of the rows."""
         self._changes.save()
         self._changes = Changes()
+        provider, model = self._model
+        UsageSum.objects.bulk_create(
+            UsageSum(
+                org=self._org,
+                day=day,
+                model_provider=provider,
+                model_name=model,
+                user_id=self._author,
+                experiment_id=experiment,
+                **used,
+            )
+            for (day, experiment), used in self._sums.items()
+            if used["calls"]
+        )
+        self._sums.clear()
 
     @property
     def days(self) -> dict[str, Counter[str]]:
