@@ -106,7 +106,6 @@ def main() -> None:
             "DATABASE_POOL_SIZE": "20",
             "PRIVATE_PROVIDER_NETWORKS": "127.0.0.0/8",
             "LIMIT_PLAYGROUND_PER_MINUTE": "1000000",
-            "PROVIDER_WAIT": "30",
         }
         os.environ.update(env, DJANGO_SETTINGS_MODULE="evalsuite.settings")
         site = prepare(given, cells_url, talk_url)

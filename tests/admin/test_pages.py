@@ -34,6 +34,7 @@ def test_every_model_of_ours_has_a_page():
         "SweepTurn",
         "GateState",
         "PlaygroundMinute",
+        "UsageSum",
         "IdempotencyKey",
         "PendingEvent",
         "AuditSeal",

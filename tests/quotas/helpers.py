@@ -6,7 +6,7 @@ from django.db.models import Count, F, Sum
 from django.db.models.functions import Coalesce, TruncMonth
 
 from evalsuite.ids import new_id
-from evalsuite.quotas.models import OrgLimits, UsageCounter, UsageRecord
+from evalsuite.quotas.models import OrgLimits, UsageCounter, UsageRecord, UsageSum
 from evalsuite.quotas.services import Call, Used
 
 
@@ -57,3 +57,8 @@ def assert_books_balance(org):
         held = of_day.filter(state="reserved").aggregate(sum=Sum("reserved_tokens"))["sum"] or 0
         assert counter.day_reserved_tokens == held
     assert settled == reserved == {}
+    sums = UsageSum.objects.filter(org=org).aggregate(
+        calls=Coalesce(Sum("calls"), 0), tokens=Coalesce(Sum(F("input_tokens") + F("output_tokens")), 0)
+    )
+    of_rows = rows.filter(state="settled").aggregate(calls=Count("pk"), tokens=Coalesce(Sum(tokens), 0))
+    assert sums == of_rows

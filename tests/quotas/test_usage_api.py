@@ -8,7 +8,7 @@ from django.utils.dateparse import parse_datetime
 from rest_framework.test import APIClient
 
 from evalsuite.quotas import ledger
-from evalsuite.quotas.models import UsageRecord
+from evalsuite.quotas.models import UsageRecord, UsageSum
 from evalsuite.quotas.services import reserve, settle
 from tests import factories
 from tests.quotas.helpers import a_call, calls, limit, used
@@ -39,13 +39,15 @@ def history(org, alice, experiment, today):
     """Two calls today, one yesterday, one long ago, and another org's."""
     bob = factories.make_user("bob", org=org)
     for day, call, tokens in [
-        (0, a_call(user_id=alice.pk, experiment_id=experiment.pk), (10, 1)),
-        (0, a_call(user_id=bob.pk, model="big:70b"), (300, 20)),
-        (1, a_call(user_id=alice.pk, experiment_id=experiment.pk), (40, None)),
         (100, a_call(), (7, 7)),
+        (1, a_call(user_id=alice.pk, experiment_id=experiment.pk), (40, None)),
+        (0, a_call(user_id=bob.pk, model="big:70b"), (300, 20)),
+        (0, a_call(user_id=alice.pk, experiment_id=experiment.pk), (10, 1)),
     ]:
         settle(org, [used(call, *tokens)])
-        UsageRecord.objects.filter(attempt=call.attempt).update(day=today - timedelta(days=day))
+        if day:  # it is the only one of today so far
+            for model in (UsageRecord, UsageSum):
+                model.objects.filter(org=org, day=today).update(day=today - timedelta(days=day))
     settle(factories.make_org(), [used(a_call(), 999, 999)])
 
 
