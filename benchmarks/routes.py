@@ -139,8 +139,8 @@ def words_of(experiment: Any) -> dict[str, str]:
     batch = experiment.batches.first()
     variants = list(experiment.variants.order_by("id"))
     runs = ExperimentRun.objects.filter(batch=batch, state="succeeded")
-    run, fellow = runs.filter(variant=variants[0]).first(), runs.filter(variant=variants[1]).first()
-    score = EvalScore.objects.filter(run=run).first()
+    run, fellow = runs.filter(variant=variants[0])[0], runs.filter(variant=variants[1])[0]
+    score = EvalScore.objects.filter(run=run)[0]
     owner = org.memberships.order_by("id").first()
     found = {
         "org": org,

@@ -152,8 +152,8 @@ def settle(
         if state == SETTLED or held is not None
     ]
     settled = [
-        Settled(day, *whose, tin or 0, tout or 0)
-        for day, state, _, tin, tout, *whose in rows
+        Settled(day, provider, model, user, experiment, tin or 0, tout or 0)
+        for day, state, _, tin, tout, provider, model, user, experiment in rows
         if state == SETTLED
     ]
     return moved, settled

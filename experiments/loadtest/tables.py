@@ -58,7 +58,7 @@ def _plain(field: models.Field[Any, Any], value: Any) -> Value:
         return None if value is None and field.null else json.dumps(value)
     if isinstance(value, UUID):
         return value.hex
-    return int(value) if isinstance(value, bool) else value  # type: ignore[no-any-return]
+    return int(value) if isinstance(value, bool) else value
 
 
 def line(values: Iterable[Value]) -> str:
