@@ -73,8 +73,11 @@ class LimitInUse:
         return self.percent is not None and self.percent >= 100
 
 
-def usage(org: Org, group_by: GroupBy, first: date, last: date) -> list[Usage]:
-    """The org's use in these UTC days, both included: days newest first, all else by tokens."""
+def usage(org: Org, group_by: GroupBy, first: date, last: date, *, named: int | None = None) -> list[Usage]:
+    """The org's use in these UTC days, both included: days newest first, all else by tokens.
+
+    `named`: so many rows are shown; those behind have neither key nor name.
+    """
     columns = COLUMNS[group_by]
     rows = list(_within(org, first, last).values(*columns).annotate(**_sums()))
     if group_by == "day":
@@ -83,7 +86,8 @@ def usage(org: Org, group_by: GroupBy, first: date, last: date) -> list[Usage]:
         rows.sort(
             key=lambda row: (-row["tokens_in"] - row["tokens_out"], -row["number"], str(row[columns[-1]]))
         )
-    labels = _labels(org, group_by, rows)
+    labels = _labels(org, group_by, rows[:named])
+    labels += [(None, "")] * (len(rows) - len(labels))
     return [
         Usage(*label, row["number"], row["tokens_in"], row["tokens_out"])
         for label, row in zip(labels, rows, strict=True)
