@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from experiments.evaluators.base import Sample, Verdict
 from experiments.evaluators.registry import build
 
 # Kind, settings and the metric of the evaluators of every experiment.
-EVALUATORS = (
+EVALUATORS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ("exact_match", {}, "correctness"),
     ("token_f1", {}, "similarity"),
     ("latency", {"maxMs": 2_000}, "in_time"),

@@ -278,8 +278,8 @@ class CellWriter:
             self.chance.random() < LIKED,
         )
         self.thumbs.add(self.ids.at(ms), stamp(ms), run, pk, int(up))
-        change = {"before": {"thumbsUp": None}, "actor": rater}
-        self._event(ms, "experiment.feedback.updated", RUN, run, {"thumbsUp": up}, **change)
+        before: dict[str, Any] = {"thumbsUp": None}
+        self._event(ms, "experiment.feedback.updated", RUN, run, {"thumbsUp": up}, before, rater)
         self.figures.thumb(dashed(work.experiment), dashed(way.pk), up=up)
         return int(up)
 

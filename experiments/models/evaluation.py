@@ -92,7 +92,7 @@ class EvalMetricDefinition(Row):
     def uses(self) -> str:
         """Where it came by `with_uses`: "3 scores, 1 evaluator"; empty where nothing uses it."""
         counts = {"score": self.score_count, "evaluator": self.evaluator_count}  # type: ignore[attr-defined]
-        return ", ".join(_counted(n, word) for word, n in counts.items()) if any(counts.values()) else ""
+        return ", ".join(_counted(n, word) for word, n in counts.items() if n)
 
     def label_of(self, value: float) -> str:
         """The word for this value, empty where it has none."""

@@ -133,7 +133,7 @@ def grid_page(seen: Look, number: str | None) -> Page[Any]:
     paginator = Paginator(order, INPUTS_PER_PAGE)
     if not found and wanted > 1:  # behind the end: the last one there is
         return paginator.get_page(wanted)
-    paginator.count = found[0].of if found else 0  # type: ignore[attr-defined]
+    paginator.count = found[0].of if found else 0
     return Page(found, wanted, paginator)
 
 

@@ -96,7 +96,7 @@ def test_an_unused_metric_is_deleted_and_a_used_one_is_kept(console, org, url):
     assert "Delete this metric" in console.get(f"{url}/{unused.pk}").content.decode()
     shown = console.get(f"{url}/{used.pk}").content.decode()
     assert "Delete this metric" not in shown
-    assert "1 score\n" in shown
+    assert "used by 1 score;" in shown
     assert console.post(f"{url}/{used.pk}/delete").status_code == 409
     assert console.post(f"{url}/{unused.pk}/delete")["HX-Redirect"] == url
     assert [metric.key for metric in EvalMetricDefinition.objects.all()] == ["used"]
