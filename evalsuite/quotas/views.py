@@ -28,7 +28,8 @@ class UsagePage(OrgPage):
         group_by = next((group for group in GROUPS if group == request.GET.get("by")), GROUPS[0])
         last = ledger.now().day
         first = last - timedelta(days=int(days) - 1)
-        rows = usage(self.org, group_by, first, last, named=SHOWN)
+        named = None if group_by == "day" else SHOWN  # the chart has all days
+        rows = usage(self.org, group_by, first, last, named=named)
         shown = rows[:SHOWN]
         context = {
             "limits": limits_in_use(self.org, self.user),
