@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import OperationalError
 from django.http import Http404
 from rest_framework import exceptions, serializers
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from evalsuite.errors import EvalsuiteError, NotFound, TooLarge
+from evalsuite.errors import EvalsuiteError, NotFound, TooLarge, Unavailable
+
+log = logging.getLogger(__name__)
 
 
 def error_response(error: EvalsuiteError) -> Response:
@@ -25,6 +29,9 @@ def error_response(error: EvalsuiteError) -> Response:
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's hook. Unknown exceptions are bugs: None lets Django log them and answer 500."""
+    if isinstance(exc, OperationalError):
+        log.error("the database does not answer", exc_info=exc)
+        exc = Unavailable()
     if isinstance(exc, EvalsuiteError):
         set_rollback()
         return error_response(exc)

@@ -73,6 +73,16 @@ class TooLarge(EvalsuiteError):
     code, status = "TOO_LARGE", 413
 
 
+class Unavailable(EvalsuiteError):
+    """The database gives no connection or no answer now: it restarts, or too many ask at once."""
+
+    code, status = "UNAVAILABLE", 503
+    retry_after = 2.0
+
+    def __init__(self) -> None:
+        super().__init__("The database does not answer at the moment. Please try again.")
+
+
 class RateLimited(EvalsuiteError):
     code, status = "RATE_LIMITED", 429
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.template.loader import render_to_string
 from django_htmx.middleware import HtmxDetails
 
 from evalsuite import bodies, context, tracing
-from evalsuite.errors import EvalsuiteError, NotFound, TooLarge
+from evalsuite.errors import EvalsuiteError, NotFound, TooLarge, Unavailable
 from evalsuite.ids import new_id
 
 if TYPE_CHECKING:
@@ -165,6 +166,9 @@ class ErrorPagesMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if isinstance(exception, Http404):
             exception = NotFound("page")
+        if isinstance(exception, OperationalError):
+            log.error("the database does not answer", exc_info=exception)
+            exception = Unavailable()
         if isinstance(exception, EvalsuiteError):
             return error_page(request, exception.status, exception.message, exception)
         if isinstance(exception, PermissionDenied):
@@ -173,13 +177,22 @@ class ErrorPagesMiddleware:
 
 
 TOO_LARGE = "This is more than one request may bring."
-TITLES = {400: "That did not work", 403: "Not allowed", 404: "Not found", 500: "Something broke on our side"}
+TITLES = {
+    400: "That did not work",
+    403: "Not allowed",
+    404: "Not found",
+    500: "Something broke on our side",
+    503: "Not now",
+}
 
 
 def error_page(
     request: HttpRequest, status: int, message: str, error: EvalsuiteError | None = None
 ) -> HttpResponse:
-    """JSON under /api/, a snackbar message for htmx, a whole page otherwise."""
+    """JSON under /api/, a snackbar message for htmx, a whole page otherwise.
+
+    Neither is drawn with what pages know of the request: that is in the database, which may be what is wrong.
+    """
     response = _error_page(request, status, message, error)
     if error and error.retry_after:
         response["Retry-After"] = str(math.ceil(error.retry_after))
@@ -196,13 +209,14 @@ def _error_page(
         )
     htmx = getattr(request, "htmx", None)
     if htmx and not htmx.boosted and not htmx.history_restore_request:
-        response = render(request, "components/snackbar_message.html", {"message": message}, status=status)
+        words = render_to_string("components/snackbar_message.html", {"message": message})
+        response = HttpResponse(words, status=status)
         response["HX-Retarget"] = "#snackbar"
         response["HX-Reswap"] = "innerHTML"
         return response
     title = TITLES.get(status, "That did not work")
     page = {"status": status, "title": title, "message": message}
-    return render(request, "error.html", page, status=status)
+    return HttpResponse(render_to_string("error.html", page), status=status)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
