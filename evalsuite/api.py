@@ -93,6 +93,22 @@ class StrictCharField(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class PromptField(StrictCharField):
+    """A text that is kept to the letter, and is more than white space."""
+
+    default_error_messages = {"blank": "This may not be blank."}
+    refuses_blank = True
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(trim_whitespace=False, **options)
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if not text.strip():
+            self.fail("blank")
+        return text
+
+
 class StrictFloatField(serializers.FloatField):
     default_error_messages = {"invalid": "This must be a number."}
 

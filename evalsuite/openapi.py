@@ -12,7 +12,8 @@ from rest_framework import serializers
 
 from evalsuite.pagination import NewestFirst
 
-NOT_BLANK = r"\S"
+# Beside what is white space in patterns of JSON schemas, what Python strips: separators, and the next line.
+NOT_BLANK = r"[^\s\u001c-\u001f\u0085]"
 MEANINGS = {
     400: "`INVALID_BODY`: details name each field.",
     401: "`UNAUTHENTICATED`: no valid token or session.",
@@ -50,7 +51,9 @@ def _refused(field: Any, described: dict[str, Any]) -> dict[str, Any]:
     if getattr(field, "allow_empty", True) is False:
         return {"minItems": 1}
     is_text = isinstance(field, serializers.CharField) and "pattern" not in described
-    return {"pattern": NOT_BLANK} if is_text and field.trim_whitespace and not field.allow_blank else {}
+    if not is_text or field.allow_blank:
+        return {}
+    return {"pattern": NOT_BLANK} if getattr(field, "refuses_blank", field.trim_whitespace) else {}
 
 
 def bodies_that_may_be_left_out(result: Any, **_: Any) -> Any:

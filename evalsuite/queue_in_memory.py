@@ -12,6 +12,7 @@ from kombu.transport import memory
 # A reader that was busy with as much as it may take is not told when it is free again, and looks by itself.
 LOOK_S = 0.05
 _arrived = threading.Event()
+leaving = threading.Event()  # the worker of this process ends: its reader waits for nothing any more
 
 
 class Channel(memory.Channel):
@@ -31,7 +32,7 @@ class Transport(memory.Transport):
             try:
                 self.cycle.get(self._deliver, timeout=timeout)  # type: ignore[union-attr]
             except Empty:
-                if timeout is not None and monotonic() - begun >= timeout:
+                if leaving.is_set() or (timeout is not None and monotonic() - begun >= timeout):
                     raise TimeoutError from None
                 _arrived.wait(LOOK_S if timeout is None else min(LOOK_S, timeout))
             else:

@@ -12,7 +12,7 @@ from celery.worker import WorkController
 from django.conf import settings
 from django.db import DatabaseError, connections
 
-from evalsuite import memory, tracing
+from evalsuite import memory, queue_in_memory, tracing
 from experiments.services import sweeping
 from experiments.services.execution import stopping
 
@@ -97,8 +97,10 @@ class EmbeddedWorker:
         """Claim no more, give calls in the air back to the queue after `grace_s`, and end."""
         stopping.begin(grace_s=grace_s)
         self._sweeper.stop()
+        queue_in_memory.leaving.set()
         self._controller.stop()
         self._thread.join(timeout=grace_s + 2)
+        queue_in_memory.leaving.clear()
 
     def __enter__(self) -> EmbeddedWorker:
         self.start()

@@ -13,7 +13,14 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from evalsuite.api import StrictCharField, StrictFloatField, StrictIntegerField, StrictSerializer, validated
+from evalsuite.api import (
+    PromptField,
+    StrictCharField,
+    StrictFloatField,
+    StrictIntegerField,
+    StrictSerializer,
+    validated,
+)
 from evalsuite.errors import EvalsuiteError
 from evalsuite.openapi import errors, event_stream
 from evalsuite.orgs.api import OrgApiView
@@ -34,18 +41,13 @@ class CompletionBody(StrictSerializer):
     chatProfileId = StrictCharField(required=False, allow_null=True, max_length=64)
     modelProvider = StrictCharField(required=False, allow_null=True, max_length=64)
     modelName = StrictCharField(required=False, allow_null=True, max_length=256)
-    prompt = StrictCharField(max_length=LONGEST_PROMPT, trim_whitespace=False)
+    prompt = PromptField(max_length=LONGEST_PROMPT)
     systemPrompt = StrictCharField(
         required=False, allow_null=True, allow_blank=True, max_length=LONGEST_PROMPT, trim_whitespace=False
     )
     temperature = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=2)
     topP = StrictFloatField(required=False, allow_null=True, min_value=0, max_value=1)
     maxTokens = StrictIntegerField(required=False, allow_null=True, min_value=1, max_value=32768)
-
-    def validate_prompt(self, value: str) -> str:
-        if not value.strip():
-            raise serializers.ValidationError("This may not be blank.")
-        return value
 
 
 class AnswerSerializer(serializers.Serializer[services.Answer]):

@@ -14,7 +14,7 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from evalsuite.api import StrictCharField, StrictIntegerField, StrictSerializer
+from evalsuite.api import PromptField, StrictCharField, StrictIntegerField, StrictSerializer
 from evalsuite.documents import acts
 from evalsuite.fields import NumberField
 from evalsuite.openapi import OK, errors, event_stream
@@ -72,7 +72,7 @@ class CompareBody(StrictSerializer):
     """One prompt for all columns. With `variables`, each `{{ name }}` in it must have a value, and is
     replaced by it as plain text, once; without, braces are text like any other."""
 
-    prompt = StrictCharField(max_length=LONGEST_PROMPT, trim_whitespace=False)
+    prompt = PromptField(max_length=LONGEST_PROMPT)
     variables = serializers.DictField(
         child=StrictCharField(max_length=LONGEST_PROMPT, allow_blank=True, trim_whitespace=False),
         required=False,
@@ -80,11 +80,6 @@ class CompareBody(StrictSerializer):
     )
     columns = serializers.ListField(child=ColumnBody(), min_length=1, max_length=MOST_COLUMNS)
     repeats = StrictIntegerField(required=False, default=1, min_value=1, max_value=MOST_REPEATS)
-
-    def validate_prompt(self, value: str) -> str:
-        if not value.strip():
-            raise serializers.ValidationError("This may not be blank.")
-        return value
 
     def validate_variables(self, value: dict[str, str] | None) -> dict[str, str] | None:
         if value and len(value) > MOST_VARIABLES:

@@ -10,7 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from evalsuite.api import StrictCharField, StrictSerializer
+from evalsuite.api import PromptField, StrictSerializer
 from evalsuite.documents import describes, lists
 from evalsuite.errors import InvalidBody
 from evalsuite.fields import ObjectField, PersonSerializer, TextOrNull
@@ -83,12 +83,7 @@ class SessionSerializer(SettingsSerializer):
 
 
 class MessageBody(StrictSerializer):
-    prompt = StrictCharField(max_length=LONGEST_PROMPT, trim_whitespace=False)
-
-    def validate_prompt(self, value: str) -> str:
-        if not value.strip():
-            raise serializers.ValidationError("This may not be blank.")
-        return value
+    prompt = PromptField(max_length=LONGEST_PROMPT)
 
 
 SEARCH = OpenApiParameter(

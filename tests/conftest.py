@@ -76,6 +76,9 @@ def charlie(db):
 def pytest_configure():
     from django.conf import settings
 
+    from tests import emptying
+
+    emptying.install()
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # slow on purpose otherwise
 
 
