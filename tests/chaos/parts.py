@@ -37,13 +37,17 @@ def free_port() -> int:
         return port
 
 
+ESTABLISHED = "01"
+
+
 def socket_inode(port: int) -> str | None:
-    """The inode of the connection that begins at this port of loopback."""
+    """The inode of the open connection that begins at this port of loopback."""
     local = f"0100007F:{port:04X}"
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[1] == local:
-            return fields[9]
+    for _ in range(20):  # the table is read in pieces, and what comes and goes meanwhile hides others
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            if (fields[1], fields[3]) == (local, ESTABLISHED):
+                return fields[9]
     return None
 
 
