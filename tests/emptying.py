@@ -14,7 +14,9 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management.commands import flush
 from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations as PostgreSQL
-from django.db.backends.sqlite3.operations import DatabaseOperations as SQLite
+from django.db.backends.sqlite3.base import (
+    DatabaseOperations as SQLite,  # its own module needs this one first
+)
 
 KEPT = {ContentType._meta.db_table, Permission._meta.db_table}
 _truncate, _delete_all = PostgreSQL.sql_flush, SQLite.sql_flush

@@ -84,6 +84,7 @@ def require_accessible(page) -> None:
     """No violation that axe finds, in the light and in the dark scheme."""
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
+        page.wait_for_timeout(250)  # colours are drawn anew
         page.evaluate(FADED)
         violations = Axe().run(page).response["violations"]
         found = [(item["id"], [node["html"][:200] for node in item["nodes"]]) for item in violations]

@@ -232,7 +232,7 @@ def _read_request(reader: Any, connection: int) -> Seen | None:
     return Seen(first[0].decode(), first[1].decode(), headers, json.loads(raw) if raw else None, connection)
 
 
-def _until(true: Any, otherwise: str, seconds: float = 5) -> None:
+def _until(true: Any, otherwise: str, seconds: float = 40) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, otherwise

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import os
 import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import format_datetime
 
 import pytest
 
+from evalsuite.env import ROOT
 from llm_routing.errors import (
     AnswerTooLarge,
     BadProviderRequest,
@@ -191,16 +193,8 @@ def test_retry_after_as_a_date():
 
 def test_limits_hold_in_a_forked_process(server):
     server.enqueue(Script([b"one\n"]), Script(before=[Pause()]))
-    client = Transport(server.url)
-    read_all(client, LONG)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            read_all(Transport(server.url), Limits(first_token_s=0.3))
-        except ProviderTimeout:
-            os._exit(0)
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    forking = [sys.executable, "-m", "tests.llm_routing.forking", server.url]
+    assert subprocess.run(forking, cwd=ROOT, timeout=60, check=False).returncode == 0
 
 
 def test_many_calls_at_once_each_keep_their_own_limit(server):
