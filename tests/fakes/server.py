@@ -113,6 +113,7 @@ class FakeServer:
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
+        self._listener.shutdown(socket.SHUT_RDWR)  # to close it wakes nobody who waits in accept
         self._listener.close()
         for connection in list(self._open):
             connection.close()
@@ -213,10 +214,12 @@ class FakeServer:
 
     def _wait(self, connection: socket.socket, seconds: float, until: threading.Event | None = None) -> None:
         end = time.monotonic() + seconds
+        readable = select.poll()  # `select` knows only the first 1,024 descriptors of a process
+        readable.register(connection, select.POLLIN)
         while (left := end - time.monotonic()) > 0 and not (until and until.is_set()):
             if self._stopping.is_set():
                 raise _Gone
-            if select.select([connection], [], [], min(left, 0.05))[0] and not connection.recv(1):
+            if readable.poll(min(left, 0.05) * 1000) and not connection.recv(1):
                 raise _Gone
 
 
@@ -232,7 +235,7 @@ def _read_request(reader: Any, connection: int) -> Seen | None:
     return Seen(first[0].decode(), first[1].decode(), headers, json.loads(raw) if raw else None, connection)
 
 
-def _until(true: Any, otherwise: str, seconds: float = 40) -> None:
+def _until(true: Any, otherwise: str, seconds: float = 20) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, otherwise
