@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "requirements"
 OLDEST_PYTHON = (3, 11)
 DISK_FOR_INSTALL = 1_500_000_000  # bytes
 DISK_FOR_RUNNING = 100_000_000  # bytes
@@ -211,13 +212,13 @@ class Installation:
         self._begun.touch()
         for lock in missing:
             print(f"Installing requirements/{lock} ...", flush=True)
-            self._pip_install(lock, LOCKS[purpose][lock])
+            self._install(lock, LOCKS[purpose][lock])
             installed[lock] = self._key(lock)
         self._stamp.write_text(json.dumps(installed, indent=1))
         self._begun.unlink()
 
     def _key(self, lock: str) -> str:
-        content = (ROOT / "requirements" / lock).read_bytes()
+        content = (REQUIREMENTS / lock).read_bytes()
         return f"{sys.version_info[0]}.{sys.version_info[1]} {hashlib.sha256(content).hexdigest()}"
 
     def _installed(self) -> dict[str, str]:
@@ -247,20 +248,37 @@ class Installation:
         probe = "import pip, sys; sys.exit(sys.version_info[:2] != " + repr(tuple(sys.version_info[:2])) + ")"
         return subprocess.run([self.python, "-c", probe], capture_output=True, check=False).returncode == 0
 
-    def _pip_install(self, lock: str, extra: list[str]) -> None:
+    def _install(self, lock: str, extra: list[str]) -> None:
+        wanted = ["--require-hashes", *extra, "-r", str(REQUIREMENTS / lock)]
+        if not self._by_uv(wanted):
+            self._say_why_not([*self._pip, *self.PATIENCE, *wanted], "Installing the packages failed")
+
+    def _by_uv(self, wanted: list[str]) -> bool:
+        """In a tenth of pip's time. Not everywhere: it knows nothing of pip's mirrors and certificates."""
+        uv = self.python.with_name("uv")
+        installer = ["--retries", "0", "--require-hashes", "-r", str(REQUIREMENTS / "installer.txt")]
+        if not uv.exists() and not self._succeeds([*self._pip, *installer]):
+            return False
+        return self._succeeds([str(uv), "pip", "install", "--python", str(self.python), *wanted])
+
+    @property
+    def _pip(self) -> list[str]:
         pip = [str(self.python), "-m", "pip", "install", "--no-input", "--no-compile"]
-        pip += ["--disable-pip-version-check", "--progress-bar", "off"]
-        wanted = ["--require-hashes", *extra, "-r", str(ROOT / "requirements" / lock)]
-        self._say_why_not([*pip, *self.PATIENCE, *wanted], "Installing the packages failed")
+        return [*pip, "--disable-pip-version-check", "--progress-bar", "off"]
 
     def _say_why_not(self, command: list[str], failure: str) -> None:
+        begin = self.log.stat().st_size
+        if not self._succeeds(command):
+            said = self.log.read_bytes()[begin:].decode(errors="replace")
+            raise CannotGoOn(why_failed(said, failure, self.log))
+
+    def _succeeds(self, command: list[str]) -> bool:
         env = {**os.environ, "PYTHONNOUSERSITE": "1"}
         with self.log.open("a") as log:
             log.write(f"$ {' '.join(command)}\n")
             log.flush()
-            process = subprocess.run(command, cwd=ROOT, env=env, stdout=log, stderr=log, check=False)
-        if process.returncode:
-            raise CannotGoOn(why_failed(self.log.read_text(errors="replace"), failure, self.log))
+            done = subprocess.run(command, cwd=ROOT, env=env, stdout=log, stderr=log, check=False)
+        return done.returncode == 0
 
 
 def why_failed(log: str, failure: str, file: Path) -> str:

@@ -132,7 +132,7 @@ class TestInstallation:
     def test_changed_lock_is_installed_again(self, bootstrap, installation, monkeypatch):
         asked = []
         monkeypatch.setattr(installation, "_make_venv", lambda: self._fake_venv(installation))
-        monkeypatch.setattr(installation, "_pip_install", lambda lock, extra: asked.append((lock, extra)))
+        monkeypatch.setattr(installation, "_install", lambda lock, extra: asked.append((lock, extra)))
         installation.bring_up_to_date("run")
         assert [lock for lock, _ in asked] == ["runtime.txt", "assets.txt", "embedded.txt"]
         assert asked[1][1] == asked[2][1] == ["--no-deps"]
@@ -151,7 +151,7 @@ class TestInstallation:
             if lock == "assets.txt":
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(installation, "_pip_install", interrupted)
+        monkeypatch.setattr(installation, "_install", interrupted)
         with pytest.raises(KeyboardInterrupt):
             installation.bring_up_to_date("run")
         assert installation.missing("run") == list(bootstrap.LOCKS["run"])
