@@ -11,14 +11,15 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import requests
 
 from evalsuite.env import ROOT
 from tests.chaos.installation import Installation
 from tests.fuzz.providing import ProviderForAll
+from tests.fuzz.tally import Tally
 
-CHAINS = 10  # of requests, in stateful mode, for each example that an operation has in the others
 ENOUGH = {"LIMIT_PLAYGROUND_PER_MINUTE": "1000000", "PRIVATE_PROVIDER_NETWORKS": "127.0.0.0/8"}
 ENOUGH |= {"RUN_SYNC_WAIT": "2", "SLOT_WAIT": "5", "LOG_LEVEL": "ERROR"}
 
@@ -30,7 +31,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=0, help="exactly so many; 0: until there are enough")
     parser.add_argument("--requests", type=int, default=20_000, help="to the API")
     parser.add_argument("--posts", type=int, default=2_000, help="to forms of the console")
-    parser.add_argument("--examples", type=int, default=10, help="for each operation and mode, a round")
+    parser.add_argument("--examples", type=int, default=8, help="for each operation and mode, a round")
+    parser.add_argument("--chains", type=int, default=80, help="of requests in stateful mode, a round")
     parser.add_argument("--modes", default="positive,negative,stateful")
     given = parser.parse_args()
     parts = {"api": lambda: of_api(given), "forms": lambda: of_forms(given), "bombs": of_bombs}
@@ -71,38 +73,38 @@ def of_api(given: argparse.Namespace) -> bool:
 
 
 def rounds(given: argparse.Namespace, made: Installation, provider: ProviderForAll) -> bool:
-    from tests.fuzz.api import Tally, run
+    from tests.fuzz.api import run
     from tests.fuzz.stock import Stock
 
     document = requests.get(f"{made.url}/api/v1/schema", timeout=30).json()
-    stock, whole, begun = Stock(provider.url), Tally(), time.monotonic()
-    seed = given.seed
-    while seed < given.seed + given.rounds if given.rounds else whole.total() < given.requests:
-        for mode in given.modes.split(","):
+    stock, begun, seed = Stock(provider.url), time.monotonic(), given.seed
+    whole = {mode: Tally() for mode in given.modes.split(",")}
+
+    def enough() -> bool:
+        asked = sum(tally.requests for tally in whole.values())
+        return seed - given.seed >= given.rounds if given.rounds else asked >= given.requests
+
+    while not enough():
+        for mode, so_far in whole.items():
             at = time.monotonic()
-            examples = given.examples * (CHAINS if mode == "stateful" else 1)
+            examples = given.chains if mode == "stateful" else given.examples
             tally = run(document, made.url, stock, mode=mode, seed=seed, examples=examples)
-            whole.add(tally)
-            if tally.failures:
+            so_far.add(tally)
+            if tally.breaks:
                 print(f"{tally.told()}\n", flush=True)
-            statuses = ", ".join(f"{status} {n:,}" for status, n in tally.by_status(mode).items())
-            print(
-                f"seed {seed}  {mode:<8}  {tally.total():>6,} requests  {statuses}  "
-                f"{len(tally.operations[mode])} operations  {len(tally.failures)} failures  "
-                f"{time.monotonic() - at:.0f} s",
-                flush=True,
-            )
+            print(f"seed {seed}  {mode:<8}  {tally}  {time.monotonic() - at:.0f} s", flush=True)
         seed += 1
+    tell(whole, document, time.monotonic() - begun)
+    return not any(tally.breaks for tally in whole.values())
+
+
+def tell(whole: dict[str, Tally], document: Any, seconds: float) -> None:
     operations = sum(len(methods) for methods in document["paths"].values())
-    print()
-    print(f"{whole.total():,} requests in {time.monotonic() - begun:.0f} s, {len(whole.failures)} failures")
-    for mode in given.modes.split(","):
-        print(
-            f"  {mode:<8}  {whole.total(mode):>6,} requests  {whole.by_status(mode)}  "
-            f"{len(whole.operations[mode])} of {operations} operations"
-        )
-    print(f"  {len(whole.accepted)} of {operations} operations answered 2xx; next seed {seed}")
-    return not whole.failures
+    requests_of_all = sum(tally.requests for tally in whole.values())
+    print(f"\n{requests_of_all:,} requests to {operations} operations in {seconds:.0f} s")
+    for mode, tally in whole.items():
+        print(f"  {mode:<8}  {tally}")
+    print(f"and {sum(tally.repeated for tally in whole.values()):,} of them once more by checks")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
-"""Schemathesis over the whole document of the API, and a tally of what came back."""
+"""Schemathesis over the whole document of the API, in each of three modes."""
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import schemathesis
@@ -18,21 +16,23 @@ from schemathesis.config._checks import (
 )
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.engine import events, from_schema
-from schemathesis.openapi.checks import RejectedPositiveData
+from schemathesis.openapi.checks import RejectedPositiveData, UseAfterFree
 
-from tests.fuzz.exceptions import expected
+from tests.fuzz import chains
+from tests.fuzz.exceptions import REVOKED, expected
 from tests.fuzz.stock import Stock
+from tests.fuzz.tally import Tally
 
 MODES = ("positive", "negative", "stateful")
 UUID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}")
 TIMEOUT_S = 30
+PATIENCE_S = 20  # of providers: our server is slower than some time-outs, and a 504 is right then
 # Beside what the checks take by themselves: a text that is too long may make a body too large, and a key that
 # is sent twice says nothing of its second request.
 CHECKS = {
     "negative_data_rejection": {"expected-statuses": [*NEGATIVE_DATA_REJECTION_EXPECTED_STATUSES, "413"]},
     "positive_data_acceptance": {"expected-statuses": [*POSITIVE_DATA_ACCEPTANCE_EXPECTED_STATUSES, "422"]},
 }
-LONGEST_TOLD = 400  # characters of an answer
 IDS = {
     "chatProfileId": "profile_id",
     "baselineBatchId": "batch_id",
@@ -41,55 +41,7 @@ IDS = {
     "evaluatorIds": "evaluator_id",
     "sessionId": "session_id",
 }
-MODEL = {"modelProvider": "own", "modelName": "tiny:1b"}
-
-
-@dataclass
-class Tally:
-    """What was asked and answered, by mode and class of status, and what went wrong."""
-
-    requests: Counter[tuple[str, str]] = field(default_factory=Counter)
-    operations: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    accepted: set[str] = field(default_factory=set)  # operations that answered 2xx at least once
-    failures: dict[tuple[str, str], str] = field(default_factory=dict)  # the first of each kind
-
-    def total(self, mode: str | None = None) -> int:
-        return sum(n for (of, _), n in self.requests.items() if mode in (None, of))
-
-    def by_status(self, mode: str) -> dict[str, int]:
-        return {status: n for (of, status), n in sorted(self.requests.items()) if of == mode}
-
-    def add(self, other: Tally) -> None:
-        self.requests += other.requests
-        self.accepted |= other.accepted
-        self.failures |= {key: how for key, how in other.failures.items() if key not in self.failures}
-        for mode, labels in other.operations.items():
-            self.operations[mode] |= labels
-
-    def count(self, mode: str, scenario: events.ScenarioFinished) -> None:
-        recorder = scenario.recorder
-        for case_id, interaction in recorder.interactions.items():
-            label = recorder.cases[case_id].value.operation.label
-            answer = interaction.response
-            status = f"{answer.status_code // 100}xx" if answer is not None else "none"
-            self.requests[mode, status] += 1
-            self.operations[mode].add(label)
-            if status == "2xx":
-                self.accepted.add(label)
-            for check in recorder.checks.get(case_id, []):
-                if check.failure_info is not None:
-                    failure = check.failure_info.failure
-                    kind = f"{failure.title}: {failure.message}"
-                    told = answer.text[:LONGEST_TOLD] if answer is not None else ""
-                    self.fail(label, kind, check.name, f"{check.failure_info.code_sample}\n{told}")
-
-    def fail(self, label: str, kind: str, check: str, how: str) -> None:
-        first_line = kind.splitlines()[0]
-        self.failures.setdefault((f"{label} [{check}]", first_line), f"{kind}\n{how}")
-
-    def told(self) -> str:
-        """Every failure with a curl line that repeats it."""
-        return "\n\n".join(f"--- {label}\n{text}" for (label, _), text in sorted(self.failures.items()))
+NAMES = {"modelProvider": "own", "modelName": "tiny:1b", "username": "newcomer"}
 
 
 def schema_of(
@@ -98,7 +50,7 @@ def schema_of(
     """The document with the settings of one run."""
     # NUL is refused wherever it stands, as the document's first words say: it makes no request right.
     generation = {
-        "mode": "all" if mode == "stateful" else mode,
+        "mode": "negative" if mode == "negative" else "positive",
         "max-examples": examples,
         "no-shrink": True,
         "allow-x00": mode == "negative",
@@ -114,12 +66,12 @@ def schema_of(
             "request-timeout": TIMEOUT_S,
             "output": {"sanitization": {"enabled": False}},  # a failure is to be repeated as it was
             "generation": generation,
-            "checks": CHECKS,
+            "checks": CHECKS | {"ignored_auth": {"enabled": cover and mode != "stateful"}},
             "phases": {
                 "examples": {"enabled": cover and mode == "positive", **no_ids},
-                "coverage": {"enabled": cover and mode != "stateful", **no_ids},
-                "fuzzing": {"enabled": mode != "stateful", **no_ids},
-                "stateful": {"enabled": mode == "stateful"},
+                "coverage": {"enabled": cover, **no_ids},
+                "fuzzing": {"enabled": True, **no_ids},
+                "stateful": {"enabled": mode == "stateful", "inference": {"algorithms": []}},
             },
         }
     )
@@ -128,12 +80,12 @@ def schema_of(
 
 @contextmanager
 def real_ids(stock: Stock) -> Iterator[None]:
-    """Most made-up ids become those of rows that are there, so that calls get behind the 404."""
+    """Most made-up ids become those of rows that are there, and lists begin at their first page mostly,
+    so that calls get behind the 404.
+    """
 
     @schemathesis.hook
     def before_call(context: Any, case: Any, kwargs: Any) -> None:
-        if stock.used_up:
-            stock.renew()
         # What is wrong on purpose stays so. Dictionaries of its own: cases of one operation share theirs.
         if not _is_wrong(case, ParameterLocation.BODY) and (body := _known(stock, case.body)) != case.body:
             case.body = body
@@ -141,18 +93,23 @@ def real_ids(stock: Stock) -> Iterator[None]:
             case.path_parameters = {
                 name: _replaced(stock, name, value) for name, value in (case.path_parameters or {}).items()
             }
-
-    @schemathesis.hook
-    def after_call(context: Any, case: Any, response: Any) -> None:
-        if response.status_code < 300 and case.method.upper() != "GET":
-            stock.touched = True
-            stock.used_up |= case.method.upper() == "DELETE"
+            if case.operation.definition.raw["operationId"] == "batch_events":
+                # A stream lasts as long as its batch, and one that was paused waits for ever.
+                case.path_parameters["batch_id"] = stock.id_of("batch_id")
+        if not _is_wrong(case, ParameterLocation.QUERY):
+            case.query = {
+                name: value
+                for name, value in (case.query or {}).items()
+                if name != "cursor" or not _often(value)
+            }
 
     @schemathesis.hook
     def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
-        """False where the document cannot tell what is wrong with the request."""
-        refused = isinstance(failure, RejectedPositiveData) and response.status_code == 400
+        """False where the document cannot tell what is wrong with the request, or what stays."""
         name = case.operation.definition.raw["operationId"]
+        if isinstance(failure, UseAfterFree):
+            return name not in REVOKED
+        refused = isinstance(failure, RejectedPositiveData) and response.status_code == 400
         return not (refused and expected(name, response.json()))
 
     try:
@@ -160,7 +117,28 @@ def real_ids(stock: Stock) -> Iterator[None]:
     finally:
         schemathesis.hooks.unregister(filter_failure)
         schemathesis.hooks.unregister(before_call)
+
+
+@contextmanager
+def fresh_rows(stock: Stock) -> Iterator[None]:
+    """For calls that have nothing to do with each other: what one deletes is there for the next."""
+
+    @schemathesis.hook
+    def before_call(context: Any, case: Any, kwargs: Any) -> None:
+        if stock.used_up:
+            stock.renew()
+
+    @schemathesis.hook
+    def after_call(context: Any, case: Any, response: Any) -> None:
+        if response.status_code < 300 and case.method.upper() != "GET":
+            stock.touched = True
+            stock.used_up |= case.method.upper() == "DELETE"
+
+    try:
+        yield
+    finally:
         schemathesis.hooks.unregister(after_call)
+        schemathesis.hooks.unregister(before_call)
 
 
 def _is_wrong(case: Any, location: ParameterLocation) -> bool:
@@ -181,20 +159,25 @@ def _known(stock: Stock, body: Any) -> Any:
         return [_known(stock, one) for one in body]
     if not isinstance(body, dict):
         return body
-    made = {}
-    for name, value in body.items():
-        kind = IDS.get(name)
-        if name == "baseUrl" and isinstance(value, str) and value.startswith("http"):
-            made[name] = f"{stock.provider_url}/{zlib.crc32(value.encode())}"  # each its own
-        elif kind and isinstance(value, str) and _often(value):
-            made[name] = stock.id_of(kind)
-        elif kind and isinstance(value, list) and value and isinstance(value[0], str) and _often(value):
-            made[name] = [stock.id_of(kind)]
-        elif name in MODEL and isinstance(value, str) and _often(value):
-            made[name] = MODEL[name]
-        else:
-            made[name] = _known(stock, value)
+    made = {name: _known_value(stock, name, value) for name, value in body.items()}
+    if "baseUrl" in made and "enabled" in made:
+        made["enabled"] = True  # a call that finds no server is a 503, and rightly
     return made
+
+
+def _known_value(stock: Stock, name: str, value: Any) -> Any:
+    kind = IDS.get(name)
+    if name == "baseUrl" and isinstance(value, str) and value.startswith("http"):
+        return f"{stock.provider_url}/{zlib.crc32(value.encode())}"  # each its own
+    if name.endswith("Timeout") and isinstance(value, int | float):
+        return max(value, PATIENCE_S)
+    if kind and isinstance(value, str) and _often(value):
+        return stock.id_of(kind)
+    if kind and isinstance(value, list) and value and isinstance(value[0], str) and _often(value):
+        return [stock.id_of(kind)]
+    if name in NAMES and isinstance(value, str) and _often(value):
+        return NAMES[name]
+    return _known(stock, value)
 
 
 def _often(value: Any) -> bool:
@@ -212,17 +195,27 @@ def run(
     examples: int,
     cover: bool = True,
 ) -> Tally:
-    """All operations in one mode, with so many examples each; `cover` adds those that cover the schema."""
+    """So many examples of each operation, or so many chains; `cover` adds what covers the schema."""
     tally = Tally()
-    schema = schema_of(document, url, stock.token(), mode=mode, seed=seed, examples=examples, cover=cover)
-    with real_ids(stock):
-        for event in from_schema(schema).execute():
-            if isinstance(event, events.ScenarioStarted):
-                stock.used_up |= stock.touched
-            elif isinstance(event, events.ScenarioFinished):
-                tally.count(mode, event)
-            elif isinstance(event, events.NonFatalError):
-                tally.fail(event.label, str(event.value), "error", repr(event.value))
-            elif isinstance(event, events.FatalError):
-                raise event.exception
+    token = stock.token()
+    schema = schema_of(document, url, token, mode=mode, seed=seed, examples=examples, cover=cover)
+    if mode == "stateful":
+        sent_with = {"headers": {"Authorization": f"Bearer {token}"}, "timeout": TIMEOUT_S}
+        with real_ids(stock):
+            chains.run(schema, stock, tally, seed=seed, chains=examples, **sent_with)
+    else:
+        with fresh_rows(stock), real_ids(stock):
+            _run_each(schema, stock, tally)
     return tally
+
+
+def _run_each(schema: Any, stock: Stock, tally: Tally) -> None:
+    for event in from_schema(schema).execute():
+        if isinstance(event, events.ScenarioStarted):
+            stock.used_up |= stock.touched
+        elif isinstance(event, events.ScenarioFinished):
+            tally.count(event.recorder)
+        elif isinstance(event, events.NonFatalError):
+            tally.fail_by_error(event.label, event.value)
+        elif isinstance(event, events.FatalError):
+            raise event.exception

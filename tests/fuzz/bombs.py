@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import random
 import socket
 import struct
 import time
@@ -215,12 +216,14 @@ def _file(name: str, file: str, data: bytes) -> Bomb:
     return _bomb(name, "page", MULTIPART, as_file(file, data))
 
 
-def all_bombs() -> Iterator[Bomb]:
-    """Made one by one: some are large."""
+def all_bombs(*, slow: bool) -> Iterator[Bomb]:
+    """Made one by one: some are large, and some slow to make."""
     yield from _of_json()
     yield from _endless()
     yield from _lines()
     yield from _workbooks()
+    if slow:
+        yield from _permitted_workbooks()
     yield from _parts_and_fields()
     yield from _heads()
 
@@ -233,8 +236,27 @@ def _of_json() -> Iterator[Bomb]:
     yield _bomb("JSON, five million lists", "api", JSON, b"[" + b"[]," * 5_000_000 + b"[]]")
     yield _bomb("JSON, seven million numbers", "api", JSON, b"[" + b"1," * 7_000_000 + b"1]")
     yield _bomb("JSON, a number of a million digits", "api", JSON, b'{"inputs": ' + b"9" * MB + b"}")
+    yield from _wide_json()
     packed = gzip.compress(b" " * 64 * MB)
     yield _bomb("JSON, gzip", "api", JSON, packed, headers=("Content-Encoding: gzip",))
+
+
+def _wide_json() -> Iterator[Bomb]:
+    """One character beyond the first 65,536 makes a text take four bytes for each that it has."""
+    emoji = "\U0001f600".encode()
+    text = b"a" * (15 * MB) + emoji
+    yield _bomb("JSON, 15 MB and an emoji", "api", JSON, b'{"inputs":"' + text + b'"}')
+    yield _bomb("JSON, 15 MB and an emoji in a name", "api", JSON, b'{"' + text + b'":1}')
+    one = b'{"inputs":[{"key":"a","content":"' + text + b'"}]}'
+    yield _bomb("JSON, 15 MB and an emoji in an input", "api", JSON, one)
+    less = b'{"inputs":[{"key":"a","content":"' + b"a" * (7 * MB - 100) + emoji + b'"}]}'
+    yield _bomb("JSON, 7 MB and an emoji in an input", "api", JSON, less)
+    escaped = one.replace(emoji, rb"\ud83d\ude00")
+    yield _bomb("JSON, 15 MB and an emoji as an escape", "api", JSON, escaped)
+    rows = [b'{"key":"%d","content":"' % n + b"a" * 1_600 + b'"}' for n in range(9_000)]
+    rows.append(b'{"key":"last","content":"' + emoji + b'"}')
+    many = b'{"inputs":[' + b",".join(rows) + b"]}"
+    yield _bomb("JSON, 15 MB of inputs, one with an emoji", "api", JSON, many, statuses=(201, 409, 413))
 
 
 def _endless() -> Iterator[Bomb]:
@@ -287,6 +309,58 @@ def _workbooks() -> Iterator[Bomb]:
     yield _file("XLSX, entities in UTF-16", "a.xlsx", workbook(sheet=LAUGHS.decode().encode("utf-16")))
     yield _file("XLSX, an entity from outside", "a.xlsx", workbook(sheet=OUTSIDE))
     yield _file("XLSX, no archive", "a.xlsx", zlib.compress(b"\0" * 100 * MB, 9))
+
+
+def _permitted_workbooks() -> Iterator[Bomb]:
+    """As large, and as packed, as a file may be by its sizes alone."""
+    strings = {
+        "short": "<si><t>{}</t></si>",
+        "empty": "<si/>",
+        "long": "<si><t>{} and so on, to the end of the line and the one after it</t></si>",
+        "wide": "<si><t>\U0001f600 {} and so on, to the end of the line and the one after it</t></si>",
+    }
+    for name, item in strings.items():
+        packed = workbook(strings=packed_just_so(STRINGS, item))
+        yield _file(f"XLSX, just permitted, {name} strings", "a.xlsx", packed)
+    rows = {
+        "rows": '<row s="{}"/>',
+        "cells": "<row>" + '<c s="{}"/>' * 100 + "</row>",
+        "texts": "<row>" + '<c t="inlineStr"><is><t>{} to the end</t></is></c>' * 2 + "</row>",
+        "one wide row": '<c s="{}"/>',
+        "merged cells": '<mergeCell ref="{}"/>',
+    }
+    for name, item in rows.items():
+        yield _file(f"XLSX, just permitted, {name}", "a.xlsx", workbook(sheet=packed_just_so(SHEET, item)))
+    rows = "".join(ROW.format(n, "".join(f"{n * 131 + k * k:09}" for k in range(110))) for n in range(60_000))
+    yield _handled("XLSX, 60 MB of text", SHEET.format(ROW.format("key", "content") + rows).encode())
+    strings = STRINGS.format("".join(f"<si><t>{n:09}{' and so on' * 20}</t></si>" for n in range(190_000)))
+    yield _handled("XLSX, 190,000 strings", strings=strings.encode())
+    far = '<row r="{}"><c><v>1</v></c></row>'
+    for number, status in ((1_048_576, 200), (2_000_000_000, 400)):
+        sheet = SHEET.format(far.format(1) + far.format(number)).encode()
+        yield _handled(f"XLSX, a row numbered {number:,}", sheet, status=status)
+    whole = '<dimension ref="A1:XFD1048576"/><sheetData>'
+    sheet = SHEET.replace("<sheetData>", whole).format(far.format(1) + far.format(1_048_576)).encode()
+    yield _handled("XLSX, a dimension of everything", sheet)
+    long = SHEET.format(f'<row s="{"1" * 300 * MB}"/>').encode()
+    yield _file("XLSX, an endless attribute", "a.xlsx", workbook(sheet=long))
+
+
+def _handled(
+    name: str, sheet: bytes | None = None, *, strings: bytes | None = None, status: int = 200
+) -> Bomb:
+    data = as_file("a.xlsx", workbook(sheet=sheet, strings=strings))
+    return _bomb(name, "page", MULTIPART, data, statuses=(status,))
+
+
+def packed_just_so(part: str, item: str) -> bytes:
+    """350 MB of an item, and at the end so much noise that all of it shrinks to just a hundredth."""
+    numbers = random.Random(1)
+    some = "".join(item.replace("{}", f"{numbers.randrange(100):02}") for _ in range(100))
+    whole = part.format(some * (350 * MB // len(some))).encode()
+    noise = 2 * (len(whole) // 95 - len(zlib.compress(whole, 9)))  # each of its digits takes half a byte
+    comments = (f"<!--{numbers.randbytes(PIECE).hex()}-->" for _ in range(noise // (2 * PIECE)))
+    return whole + "".join(comments).encode()
 
 
 def _parts_and_fields() -> Iterator[Bomb]:

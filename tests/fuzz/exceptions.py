@@ -17,6 +17,7 @@ BY_KIND = (
 TWICE = "of two names for one thing only one may be given, unless both mean the same"
 UNIQUE = "keys must differ from each other and from those that are there"
 SMALLER = "no more than the model that it is for has"
+EMPTY = "an experiment has to have inputs and variants before it can run"
 FORMAT = "a JSON schema must be one that answers can be checked against"
 
 REFUSED: dict[str, tuple[set[str], str]] = {
@@ -29,6 +30,8 @@ REFUSED: dict[str, tuple[set[str], str]] = {
     "evaluator_update": ({"config"}, BY_KIND),
     "experiment_comparison": ({"baselineBatch", "candidateBatch"}, TWICE),
     "experiment_results": ({"batch"}, TWICE),
+    "experiment_run": ({"inputs", "variants"}, EMPTY),
+    "experiment_plan": ({"inputs", "variants"}, EMPTY),
     "playground_compare_stream": (
         {"columns", "variables"},
         f"a session keeps its settings; each variable has its place in the prompt; {FORMAT}",
@@ -43,6 +46,11 @@ REFUSED: dict[str, tuple[set[str], str]] = {
 # Codes of refusals that tell of something outside the request.
 OUTSIDE = {
     "ADDRESS_NOT_ALLOWED": "where a name leads, and whether one may go there, is the operator's to say",
+}
+# What can be read after it was deleted, by what reads it.
+REVOKED = {
+    "api_key_read": "a key that is revoked stays in the list, as the document says",
+    "invitation_read": "one that is revoked stays in the list, as the document says",
 }
 
 

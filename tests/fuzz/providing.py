@@ -10,6 +10,8 @@ class ProviderForAll(FakeOllama):
     """Lists one model, pulls any, and answers hello."""
 
     def default(self, seen: Seen) -> Script:
+        if seen.path.endswith("/models"):  # of a server of the other kind
+            return json_script({"object": "list", "data": [{"id": "new:1b", "object": "model"}]})
         path = "/api/" + seen.path.rpartition("/api/")[2]  # also below another address
         if path == "/api/chat":
             return answer("Hel", "lo")

@@ -10,8 +10,8 @@ from tests.fuzz.providing import ProviderForAll
 from tests.fuzz.stock import Stock
 
 SEED = 1
-EXAMPLES = {"positive": 1, "negative": 2, "stateful": 10}
-LEAST = {"positive": 150, "negative": 100, "stateful": 50}  # requests
+EXAMPLES = {"positive": 1, "negative": 2, "stateful": 5}  # the last are chains
+LEAST = {"positive": 100, "negative": 100, "stateful": 80}  # requests
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def stock(transactional_db, settings):
 def test_no_answer_is_outside_the_document(site, stock, mode):
     document = requests.get(f"{site.url}/api/v1/schema", timeout=20).json()
     tally = api.run(document, site.url, stock, mode=mode, seed=SEED, examples=EXAMPLES[mode], cover=False)
-    print(f"\n{mode}: {tally.total()} requests, {tally.by_status(mode)}")
+    print(f"\n{mode}: {tally}")
     assert tally.told() == ""
-    assert tally.total() >= LEAST[mode]
+    assert tally.requests >= LEAST[mode]
     if mode == "positive":
-        assert len(tally.operations[mode]) == sum(map(len, document["paths"].values()))
+        assert len(tally.reached) == sum(map(len, document["paths"].values()))

@@ -28,6 +28,7 @@ SHARE = {
     "a line of 1 GB, jsonl",
     "a line of 24 MB, wide characters",
     "JSONL, millions of lists",
+    "JSON, 15 MB and an emoji in a name",
     "XLSX, entities",
     "XLSX, a directory of 500,000",
     "XLSX, size overstated",
@@ -76,7 +77,7 @@ def test_bombs_are_refused_soon_and_cheaply(product):
     process = Process(product.web.pid)
     warm_up(product)
     thrown, problems = set(), []
-    for bomb in all_bombs():
+    for bomb in all_bombs(slow=ALL):
         if not ALL and bomb.name not in SHARE:
             continue
         thrown.add(bomb.name)
@@ -84,19 +85,24 @@ def test_bombs_are_refused_soon_and_cheaply(product):
         costs = []
         for _ in range(TRIES):  # a machine may be busy: the best of three is the product's own
             costs.append(throw(bomb, process, product.port, path, headers))
-            if costs[-1].seconds < WITHIN_S and costs[-1].megabytes < MOST_MB:
+            if not is_slow(costs[-1]) and costs[-1].megabytes < MOST_MB:
                 break
         best = min(costs, key=lambda cost: (cost.status not in bomb.statuses, cost.seconds))
         cost = f"{best.status}  {best.seconds:5.2f} s  {best.megabytes:+6.0f} MB  sent {best.sent:>13,}"
         line = f"{cost}  {bomb.name}"
         print(line, flush=True)
         cheap = min(cost.megabytes for cost in costs) < MOST_MB
-        if best.status not in bomb.statuses or best.seconds >= WITHIN_S or not cheap:
+        if best.status not in bomb.statuses or is_slow(best) or not cheap:
             problems.append(line)
     assert problems == []
     assert thrown >= SHARE
     assert product.console.get(f"{product.url}/healthz", timeout=5).status_code == 200
     assert product.web.log.read_text().count("Traceback") == 0
+
+
+def is_slow(cost):
+    """What is no bomb after all may take its time."""
+    return cost.status >= 400 and cost.seconds >= WITHIN_S
 
 
 def warm_up(product):
