@@ -1,4 +1,4 @@
-"""What `make test` runs: all tests on SQLite, then those that touch the database on PostgreSQL.
+"""What `make test` runs: all tests on SQLite and, beside them, those that touch the database on PostgreSQL.
 
 Redis, Chromium and the embedded model are used by the tests where they are found. At the end it is
 said by name what ran nowhere, and why. With `--strict-parts` (or EVALSUITE_REQUIRE_ALL=1, as in
@@ -8,16 +8,20 @@ said by name what ran nowhere, and why. With `--strict-parts` (or EVALSUITE_REQU
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO
+from urllib.parse import urlsplit, urlunsplit
 from xml.etree import ElementTree
 
 import psycopg
@@ -87,15 +91,24 @@ def other_problems() -> dict[str, str]:
     }
 
 
-def run_pytest(database: str, arguments: Sequence[str], extra_env: Mapping[str, str]) -> Report:
-    print(f"\n=== Tests on {database} ===", flush=True)
+def run_pytest(
+    database: str,
+    arguments: Sequence[str],
+    extra_env: Mapping[str, str],
+    *,
+    workers: int,
+    output: IO[str] | None = None,
+) -> Report:
+    """`output`: where it says how it goes, if not at once to the terminal."""
+    print(f"\n=== Tests on {database} ===", file=output, flush=True)
     begin = time.monotonic()
     with TemporaryDirectory() as folder:
         file = Path(folder) / "report.xml"
         # Tests of one group share an installation of real servers, which is made once.
-        parallel = ["-n", "auto", "--dist", "loadgroup"]
+        parallel = ["-n", str(workers), "--dist", "loadgroup"]
         command = [sys.executable, "-m", "pytest", "-q", *parallel, f"--junitxml={file}", *arguments]
-        process = subprocess.run(command, cwd=ROOT, env={**os.environ, **extra_env}, check=False)
+        env = {**os.environ, **extra_env}
+        process = subprocess.run(command, cwd=ROOT, env=env, stdout=output, check=False)
         report = Report(database, 0, process.returncode)
         if file.is_file():
             read_results(file, report)
@@ -142,12 +155,28 @@ def run_all(arguments: Sequence[str]) -> tuple[list[Report], dict[str, str]]:
         "Redis": redis_problem(redis_url),
         **other_problems(),
     }
-    env = {"TEST_REDIS_URL": redis_url}
-    reports = [run_pytest("SQLite", arguments, {**env, "TEST_DATABASE_URL": ""})]
-    if not problems["PostgreSQL"]:
-        second = ["-p", "tests.only_database", *arguments]
-        reports.append(run_pytest("PostgreSQL", second, {**env, "TEST_DATABASE_URL": postgres_url}))
+    cores = len(os.sched_getaffinity(0))
+    env = {"TEST_DATABASE_URL": "", "TEST_REDIS_URL": redis_url}
+    if problems["PostgreSQL"]:
+        return [run_pytest("SQLite", arguments, env, workers=cores)], problems
+    # The tests with browsers, crashes and leases, which run on SQLite, leave processors idle.
+    second = {"TEST_DATABASE_URL": postgres_url, "TEST_REDIS_URL": other_redis_database(redis_url)}
+    chosen = ["-p", "tests.only_database", *arguments]
+    with ThreadPoolExecutor(1) as beside, TemporaryFile("w+") as output:
+        later = beside.submit(
+            run_pytest, "PostgreSQL", chosen, second, workers=math.ceil(cores / 2), output=output
+        )
+        reports = [run_pytest("SQLite", arguments, env, workers=cores), later.result()]
+        output.seek(0)
+        shutil.copyfileobj(output, sys.stdout)
     return reports, problems
+
+
+def other_redis_database(url: str) -> str:
+    """Of the same server: some tests empty theirs."""
+    parts = urlsplit(url)
+    number = int(parts.path.strip("/") or 0)
+    return urlunsplit(parts._replace(path=f"/{number - 1 if number else 1}"))
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -12,6 +13,12 @@ from rest_framework.test import APIClient
 from tests import factories
 
 GIVEN_BACK_S = 5.0  # a thread of the web server may still be on its way out
+
+
+def pytest_collection_finish():
+    """Code and tests stay to the end: the garbage collector need not look through them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -75,10 +82,13 @@ def charlie(db):
 
 def pytest_configure():
     from django.conf import settings
+    from django.urls import get_resolver
 
     from tests import emptying
 
     emptying.install()
+    _ = get_resolver().url_patterns  # with them the pages of the admin, of which tests make their tables
+    settings.WHITENOISE_AUTOREFRESH = True  # otherwise each test's client lists all static files anew
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # slow on purpose otherwise
 
 
