@@ -26,7 +26,7 @@ chaos: ## Kill, freeze and wipe every part while 10,000 cells run; a table of wh
 	@$(PYTHON) scripts/bootstrap.py dev
 	$(VENV)/python -m tests.chaos $(ARGS)
 
-fuzz: ## Ask the API 20,000 made-up things, the console 2,000, and throw bombs at both (20 minutes): ARGS="--seed 7"
+fuzz: ## Ask the API 20,000 made-up things, the console 2,000, and throw bombs at both (10 minutes): ARGS="--seed 7"
 	@$(PYTHON) scripts/bootstrap.py dev
 	$(VENV)/python -m tests.fuzz $(ARGS)
 
@@ -59,6 +59,7 @@ lock: ## Resolve requirements/*.txt anew (needs uv)
 	$(LOCK) pyproject.toml --extra postgres --extra otel --group dev -c requirements/runtime.txt --fork-strategy fewest \
 	  -o requirements/dev.txt
 	$(LOCK) requirements/assets.in --no-deps --no-annotate -o requirements/assets.txt
+	$(LOCK) requirements/installer.in --no-annotate -o requirements/installer.txt
 	$(LOCK) requirements/embedded.in --no-deps --no-annotate -o requirements/embedded.txt
 
 rehearse: ## Run each step of the Dockerfile and then the image, without Docker (needs root, debootstrap)

@@ -155,11 +155,13 @@ def calls(experiment: Any, batch: Any, user: Any) -> Iterator[tuple[str, Callabl
 
     from experiments.services import comparison, results
     from experiments.services.comparison import Side
+    from experiments.services.figures import Measure
 
     first, second = experiment.variants.order_by("id")
     sides: Any = {"baseline": Side(first, batch), "candidate": Side(second, batch)}
     api = APIClient()
     api.force_authenticate(user)
+    similarity = Measure.of(experiment.org.metrics.get(key="similarity"))
     root = f"/api/v1/orgs/{experiment.org_id}/experiments/{experiment.pk}"
     ask = f"{root}/comparison?baseline={first.pk}&candidate={second.pk}"
 
@@ -173,12 +175,14 @@ def calls(experiment: Any, batch: Any, user: Any) -> Iterator[tuple[str, Callabl
     for key in ("correctness", "similarity", "latency"):
         yield (
             f"comparison, {key}",
-            lambda key=key: comparison.compare(experiment, **sides, metric_key=key),  # type: ignore[misc]
+            lambda key=key: comparison.compare_metrics(  # type: ignore[misc]
+                experiment, **sides, metric_keys=[key]
+            ),
         )
     yield "comparison, all metrics", lambda: comparison.compare_metrics(experiment, **sides)
     yield (
-        "what got better and worse, by input",
-        lambda: comparison.pairs(experiment, **sides, metric_key="similarity"),
+        "one metric by input, and all beside it",
+        lambda: comparison.overview(experiment, **sides, measure=similarity),
     )
     yield "comparison over the API, correctness", lambda: get(f"{ask}&metric=correctness&batch={batch.pk}")
     yield "comparison over the API, all, one batch", lambda: get(f"{ask}&batch={batch.pk}")

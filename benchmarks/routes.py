@@ -67,6 +67,7 @@ MEASURED: dict[str, tuple[str, ...]] = {
     f"{API}{RUN}": ("",),
     f"{API}{RUN}/scores": ("",),
     f"{API}{RUN}/scores/<str:score_id>": ("",),
+    f"{APP}{ORG}menu": ("",),
     f"{APP}{ORG}experiments": ("",),
     f"{APP}{ONE}": (
         "",
@@ -77,6 +78,8 @@ MEASURED: dict[str, tuple[str, ...]] = {
         "cell={run}",
     ),
     f"{APP}{ONE}/comparison": ("", "baseline={variant}&candidate={other_variant}&batch={batch}"),
+    f"{APP}{ONE}/variants": ("",),
+    f"{APP}{ONE}/inputs": ("",),
     f"{APP}{ONE}/evaluators": ("",),
     f"{APP}{ONE}/evaluators/new": ("",),
     f"{APP}{ONE}/evaluators/<str:evaluator_id>": ("",),

@@ -1,4 +1,9 @@
 from django.apps import AppConfig
+from django.contrib.admin.apps import SimpleAdminConfig
+
+
+class AdminConfig(SimpleAdminConfig):
+    """Its pages are loaded with the addresses: workers and most commands need neither."""
 
 
 class EvalsuiteConfig(AppConfig):
@@ -9,8 +14,8 @@ class EvalsuiteConfig(AppConfig):
     def ready(self) -> None:
         # Binds every @shared_task to our Celery application, in whatever process this is.
         # The last declares system checks.
-        from evalsuite import celery, startup, tracing  # noqa: F401
-        from evalsuite.memory import give_back_freed
+        from evalsuite import celery, memory, startup, tracing  # noqa: F401
 
-        give_back_freed()
+        memory.give_back_freed()
+        memory.loaded()
         tracing.begin()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from importlib import import_module
 from typing import Any
 
 import django
@@ -47,4 +48,5 @@ from evalsuite import memory, startup  # noqa: E402 - apps come first
 startup.require_safe("web")
 
 _ = get_resolver().url_patterns  # all routes' code, before the first request asks for it
+import_module("scipy.special")  # and what the first page of results would wait for
 memory.settle()

@@ -7,7 +7,8 @@ gets its own form. Names of tables and columns alone go into the text of a state
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ PLAIN_FIELDS = {
     models.PositiveIntegerField,
     models.TextField,
 }
+ROWS_AT_ONCE = 1_000  # as text: a hundred thousand would take as much memory as all else
 PLAIN_VALUES: frozenset[type] = frozenset({bool, float, int, str, type(None)})
 
 
@@ -37,16 +39,12 @@ def insert_rows(model: type[models.Model], rows: Sequence[Mapping[str, Any]]) ->
     fields = model._meta.concrete_fields
     given = rows[0].keys()
     defaults = {field.name: field.get_default() for field in fields if field.name not in given}
-    table = _table(model)
-    names = ", ".join(_column(field) for field in fields)
-    marks = ", ".join(["%s"] * len(fields))
-    statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 - see above
     preparers = _preparers(fields)
     same = {name: prepare(defaults[name]) for name, prepare in preparers if name in defaults}
-    _run(
-        statement,
-        ([same[name] if name in same else prepare(row[name]) for name, prepare in preparers] for row in rows),
-    )
+    values = [
+        [same[name] if name in same else prepare(row[name]) for name, prepare in preparers] for row in rows
+    ]
+    _insert(model, fields, values)
 
 
 def insert_objects(objects: Sequence[models.Model]) -> None:
@@ -71,46 +69,124 @@ def update_rows(model: type[models.Model], rows: Sequence[tuple[UUID, Mapping[st
     named = {field.name: field for field in model._meta.concrete_fields}
     fields = [named[name] for name in rows[0][1]]
     key = named[model._meta.pk.name]
+    if connection.vendor == "postgresql":
+        _update_by_join(model, key, fields, rows)
+        return
     targets = ", ".join(f"{_column(field)} = %s" for field in fields)
     statement = f"UPDATE {_table(model)} SET {targets} WHERE {_column(key)} = %s"  # noqa: S608 - see above
     preparers = _preparers(fields)
     [(_, prepare_key)] = _preparers([key])
-    _run(
-        statement,
-        ([*(prepare(values[name]) for name, prepare in preparers), prepare_key(pk)] for pk, values in rows),
-    )
+    values = [
+        [*(prepare(values[name]) for name, prepare in preparers), prepare_key(pk)] for pk, values in rows
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(statement, values)
 
 
-def insert_alike(
+def _update_by_join(
     model: type[models.Model],
-    varying: Sequence[str],
-    rows: Sequence[tuple[Any, ...]],
-    shared: Mapping[str, Any],
+    key: models.Field[Any, Any],
+    fields: Sequence[models.Field[Any, Any]],
+    rows: Sequence[tuple[UUID, Mapping[str, Any]]],
 ) -> None:
-    """Insert rows that differ in the columns `varying` only; each row has their values in that order.
+    """One statement that PostgreSQL plans once, in place of one for each row."""
+    encoders = {field.name: field.encoder for field in fields if isinstance(field, models.JSONField)}
+    given = [
+        {
+            "pk": pk,
+            **{
+                name: json.dumps(value, cls=encoders[name]) if name in encoders else value
+                for name, value in values.items()
+            },
+        }
+        for pk, values in rows
+    ]
+    kinds = {field.name: "text" if field.name in encoders else field.db_type(connection) for field in fields}
+    columns = ", ".join([f'"pk" {key.db_type(connection)}', *(f'"{name}" {kinds[name]}' for name in kinds)])
+    targets = ", ".join(
+        f'{_column(field)} = given."{field.name}"{"::jsonb" if field.name in encoders else ""}'
+        for field in fields
+    )
+    statement = (
+        f"UPDATE {_table(model)} SET {targets} FROM json_to_recordset(%s) AS given ({columns})"  # noqa: S608
+        f' WHERE {_table(model)}.{_column(key)} = given."pk"'
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [json.dumps(given, default=str)])
 
-    The other columns have the value that `shared` names, else their field's default. Columns go by
-    `attname`. Varying values are what the column holds: UUID, number, text, None, and for JSON its text.
-    One statement; no signals are sent. Raises IntegrityError as any insert.
+
+def insert_alike(model: type[models.Model], varying: Sequence[str], *groups: Alike) -> None:
+    """Insert rows of which those of a group differ in the columns `varying` only.
+
+    The other columns have the value that the group names (the same columns in each group), else their field's
+    default. Columns go by `attname`. Varying values are what the column holds: UUID, number, text, None, and
+    for JSON its text. One statement; no signals are sent. Raises IntegrityError as any insert.
     """
-    if not rows:
+    if not any(group.rows for group in groups):
         return
     fields = {field.attname: field for field in model._meta.concrete_fields}
     differing = [fields.pop(name) for name in varying]
-    alike = list(fields.values())
-    constants = [_constant(field, shared.get(name, field.get_default())) for name, field in fields.items()]
-    table = _table(model)
-    columns = ", ".join(_column(field) for field in (*differing, *alike))
+    defaults = {name: field.get_default() for name, field in fields.items()}
+    columns = [*differing, *fields.values()]
+    constants = [
+        [_constant(field, group.shared.get(name, defaults[name])) for name, field in fields.items()]
+        for group in groups
+    ]
+    if connection.vendor == "postgresql":
+        into = _copy_into(model, columns)
+        with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(into) as copy:
+            for group, values in zip(groups, constants, strict=True):
+                for text in _lines(group.rows, values):
+                    copy.write(text)
+    else:
+        for group, values in zip(groups, constants, strict=True):
+            _insert(model, columns, _flat(differing, group.rows, tuple(values)))
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Rows with the values of the varying columns in their order, and what the others have in all of them."""
+
+    rows: Sequence[tuple[Any, ...]]
+    shared: Mapping[str, Any]
+
+
+def _lines(rows: Sequence[tuple[Any, ...]], constants: Sequence[Any]) -> Iterator[str]:
+    """Many rows at once, as COPY reads them. What is alike is written out once, not for each row."""
+    tail = "".join(f"\t{_copied(value)}" for value in constants) + "\n"
+    for begin in range(0, len(rows), ROWS_AT_ONCE):
+        yield "".join(["\t".join(map(_copied, row)) + tail for row in rows[begin : begin + ROWS_AT_ONCE]])
+
+
+def _copied(value: Any) -> str:
+    if value is None:
+        return "\\N"
+    if isinstance(value, str):
+        return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    return str(value)
+
+
+def _insert(
+    model: type[models.Model], fields: Sequence[models.Field[Any, Any]], rows: Sequence[Sequence[Any]]
+) -> None:
+    """Values are in the form of the database."""
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
+        if connection.vendor == "postgresql" and len(rows) > 1:
             # Many times faster than INSERT, whose parameters are written into the statement one by one.
-            with connection.wrap_database_errors, cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+            with connection.wrap_database_errors, cursor.copy(_copy_into(model, fields)) as copy:
                 for row in rows:
-                    copy.write_row((*row, *constants))
+                    copy.write_row(row)
         else:
-            marks = ", ".join(["%s"] * (len(differing) + len(alike)))
-            statement = f"INSERT INTO {table} ({columns}) VALUES ({marks})"  # noqa: S608 - names of our own
-            cursor.executemany(statement, _flat(differing, rows, tuple(constants)))
+            columns, marks = ", ".join(map(_column, fields)), ", ".join(["%s"] * len(fields))
+            statement = f"INSERT INTO {_table(model)} ({columns}) VALUES ({marks})"  # noqa: S608 - our names
+            if len(rows) == 1:  # one round trip, where a pipeline takes two
+                cursor.execute(statement, rows[0])
+            else:
+                cursor.executemany(statement, list(rows))
+
+
+def _copy_into(model: type[models.Model], fields: Sequence[models.Field[Any, Any]]) -> str:
+    return f"COPY {_table(model)} ({', '.join(map(_column, fields))}) FROM STDIN"
 
 
 def _constant(field: models.Field[Any, Any], value: Any) -> Any:
@@ -128,11 +204,6 @@ def _flat(
     for number in ids:
         columns[number] = [value and value.hex for value in columns[number]]
     return [(*row, *constants) for row in zip(*columns, strict=True)]
-
-
-def _run(statement: str, parameters: Iterable[Sequence[Any]]) -> None:
-    with connection.cursor() as cursor:
-        cursor.executemany(statement, list(parameters))
 
 
 def _preparers(fields: Sequence[models.Field[Any, Any]]) -> list[tuple[str, Prepare]]:

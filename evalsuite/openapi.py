@@ -94,8 +94,11 @@ def _envelope(key: str, answer: Any) -> Any:
 
 def page_of(key: str, answer: type[serializers.BaseSerializer[Any]]) -> Any:
     """`{KEY: [objects], "next": address or null}`."""
-    following = serializers.URLField(allow_null=True, help_text="The address of the next page.")
-    return inline_serializer(f"{_noun(answer)}Page", {key: answer(many=True), "next": following})
+    return inline_serializer(f"{_noun(answer)}Page", {key: answer(many=True), "next": following()})
+
+
+def following() -> serializers.URLField:
+    return serializers.URLField(allow_null=True, help_text="The address of the next page.")
 
 
 def _noun(answer: type[serializers.BaseSerializer[Any]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rest_framework.exceptions import ValidationError
-from rest_framework.pagination import CursorPagination
+from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -38,3 +38,20 @@ class NewestFirst(CursorPagination):
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response({self.list_key: data, "next": self.get_next_link()})
+
+
+class Ranked(NewestFirst):
+    """Rows in an order of their own, that none of their columns tells: the cursor counts those before."""
+
+    offset_cutoff = 1_000_000
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
+        self.list_key, self.base_url = view.list_key, request.build_absolute_uri()
+        size, cursor = self.get_page_size(request), self.decode_cursor(request)
+        begin = cursor.offset if cursor else 0
+        rows = list(queryset[begin : begin + size + 1])
+        self.following = Cursor(begin + size, reverse=False, position=None) if len(rows) > size else None
+        return rows[:size]
+
+    def get_next_link(self) -> str | None:
+        return self.encode_cursor(self.following) if self.following else None

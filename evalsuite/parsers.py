@@ -11,10 +11,15 @@ from django.core.exceptions import RequestDataTooBig
 from rest_framework import exceptions
 from rest_framework.parsers import JSONParser
 
-from evalsuite.errors import InvalidBody
+from evalsuite.errors import InvalidBody, TooLarge
 
 DEEPEST_JSON = 64
 MOST_VALUES = 300_000
+# A text with one character beyond U+FFFF takes four bytes for each that it has: once as the body, once in it.
+WIDE = re.compile(rb"[\xf0-\xf4]|\\u[dD][89abAB]")
+MOST_WIDE = 7 * 1024 * 1024  # bytes of a body that has one
+SURROGATE = re.compile("[\ud800-\udfff]")
+NAME_TOLD = 200  # characters of a field's name in an error
 STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
@@ -23,7 +28,9 @@ class BoundedJSONParser(JSONParser):
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         try:
-            text = stream.read().decode("utf-8")
+            body = stream.read()
+            _require_room(body)
+            text = body.decode("utf-8")
             require_few_values(text)
             data = json.loads(text, parse_constant=_refuse_constant)
         except RequestDataTooBig:
@@ -36,6 +43,13 @@ class BoundedJSONParser(JSONParser):
             raise exceptions.ParseError(f"The body is not valid JSON: {error}.") from error
         require_storable(data)
         return data
+
+
+def _require_room(body: bytes) -> None:
+    if len(body) > MOST_WIDE and WIDE.search(body):
+        raise TooLarge(
+            f"With emoji and other characters beyond U+FFFF a body may have {MOST_WIDE // 1024 // 1024} MB."
+        )
 
 
 class TooManyValues(ValueError):
@@ -75,7 +89,8 @@ def require_storable(data: Any) -> None:
         elif isinstance(value, dict):
             for key, inner in value.items():
                 _require_clean_text(key, name)
-                waiting.append((inner, depth + 1, f"{path}.{key}" if path else key))
+                told = key[:NAME_TOLD]
+                waiting.append((inner, depth + 1, f"{path}.{told}" if path else told))
         elif isinstance(value, list):
             waiting.extend(
                 (inner, depth + 1, f"{path}.{n}" if path else str(n)) for n, inner in enumerate(value)
@@ -85,5 +100,5 @@ def require_storable(data: Any) -> None:
 def _require_clean_text(text: str, name: str) -> None:
     if "\0" in text:
         raise InvalidBody({name: ["NUL characters are not allowed."]})
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if SURROGATE.search(text):
         raise InvalidBody({name: ["Lone surrogates are not allowed."]})

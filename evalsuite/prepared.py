@@ -7,10 +7,12 @@ path of every call to a model that is most of what a user waits for.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
 
 from django.db import connection, models
+from django.db.models.query import get_related_populators
 
 M = TypeVar("M", bound=models.Model)
 
@@ -18,35 +20,80 @@ M = TypeVar("M", bound=models.Model)
 class Prepared(Generic[M]):
     """`build` composes the query from stand-ins for its values, so it may not look at them.
 
-    Values are ids and texts. Rows come as the model's own fields, without those of related ones.
+    Values are ids and texts. Rows come as the model's own fields, with annotations and with those related
+    rows that `select_related` names.
     """
 
     def __init__(self, build: Callable[..., models.QuerySet[M]], *kinds: type[UUID] | type[str]) -> None:
         self._build = build
         self._kinds = kinds
-        self._compiled: dict[str, tuple[type[M], str, Sequence[Any]]] = {}  # by vendor
+        self._compiled: dict[str, _Compiled[M]] = {}  # by vendor
 
     def all(self, *values: UUID | str) -> list[M]:
-        vendor = connection.vendor
-        if vendor not in self._compiled:
-            self._compiled[vendor] = self._compile()
-        model, statement, parameters = self._compiled[vendor]
+        compiled = self._compiled.get(connection.vendor)
+        if compiled is None:
+            compiled = self._compiled[connection.vendor] = self._compile()
         given = [_as_kept(value) for value in values]
-        filled = [given[each.place] if isinstance(each, _Place) else each for each in parameters]
-        return list(model._base_manager.raw(statement, filled))
+        filled = [given[each.place] if isinstance(each, _Place) else each for each in compiled.parameters]
+        with connection.cursor() as cursor:
+            cursor.execute(compiled.statement, filled)
+            return [compiled.instance(row) for row in cursor.fetchall()]
 
     def first(self, *values: UUID | str) -> M | None:
         return next(iter(self.all(*values)), None)
 
-    def _compile(self) -> tuple[type[M], str, Sequence[Any]]:
+    def _compile(self) -> _Compiled[M]:
         marks = [kind(str(uuid4())) for kind in self._kinds]
         query = self._build(*marks)
         places = {_as_kept(mark): _Place(number) for number, mark in enumerate(marks)}
-        statement, parameters = query.query.sql_with_params()
+        compiler = query.query.get_compiler(connection=connection)
+        statement, parameters = compiler.as_sql()
         filled = [places.get(each, each) for each in parameters]
         if missing := set(places.values()) - set(filled):
             raise AssertionError(f"the query does not use its values {missing}")
-        return query.model, statement, filled
+        return _Compiled.of(compiler, statement, filled)
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled(Generic[M]):
+    """A statement, and how Django's compiler would make objects of its rows."""
+
+    model: type[M]
+    statement: str
+    parameters: Sequence[Any]
+    fields: slice
+    names: list[str]
+    converters: list[tuple[int, Any, Any]]
+    related: Sequence[Any]
+    annotations: dict[str, int]
+
+    @classmethod
+    def of(cls, compiler: Any, statement: str, parameters: Sequence[Any]) -> _Compiled[M]:
+        columns = compiler.klass_info["select_fields"]
+        fields = slice(columns[0], columns[-1] + 1)
+        converters = compiler.get_converters([expression for expression, _, _ in compiler.select])
+        return cls(
+            compiler.klass_info["model"],
+            statement,
+            parameters,
+            fields,
+            [expression.target.attname for expression, _, _ in compiler.select[fields]],
+            [(place, functions, expression) for place, (functions, expression) in converters.items()],
+            get_related_populators(compiler.klass_info, compiler.select, connection.alias),  # type: ignore[call-arg]
+            compiler.annotation_col_map,
+        )
+
+    def instance(self, row: Sequence[Any]) -> M:
+        values = list(row)
+        for place, functions, expression in self.converters:
+            for convert in functions:
+                values[place] = convert(values[place], expression, connection)
+        one = self.model.from_db(connection.alias, self.names, values[self.fields])
+        for populator in self.related:
+            populator.populate(values, one)
+        for name, place in self.annotations.items():
+            setattr(one, name, values[place])
+        return one
 
 
 class _Place:

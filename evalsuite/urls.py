@@ -13,6 +13,8 @@ from experiments import urls as experiments
 from llm_routing import urls as llm_routing
 from playground import urls as playground
 
+admin.autodiscover()
+
 api = [
     *orgs.api_urlpatterns,
     *quotas.api_urlpatterns,

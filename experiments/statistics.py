@@ -12,15 +12,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 LEVEL = 0.95
 ALPHA = 1 - LEVEL
 POWER = 0.8
-Z = float(special.ndtri(1 - ALPHA / 2))
+_z = NormalDist().inv_cdf
+Z = _z(1 - ALPHA / 2)
 LEAST_PAIRS = 6  # the exact tests of fewer cannot reach p <= 0.05: 2 / 2**5 is 0.0625
 ALL_SIGNS_UP_TO = 20  # differences that are not zero: every way of giving them signs is tried
 RESAMPLES = 4_999  # otherwise so many, drawn from a fixed seed: the same data always get the same p
@@ -186,7 +187,14 @@ def _within(interval: Interval, bounds: tuple[float, float] | None) -> Interval:
 
 
 def _t(n: int) -> float:
-    return float(special.stdtrit(n - 1, 1 - ALPHA / 2))
+    return float(_special().stdtrit(n - 1, 1 - ALPHA / 2))
+
+
+def _special() -> Any:
+    """A fifth of the time in which a process begins: most compute nothing with it."""
+    from scipy import special
+
+    return special
 
 
 # --- two sides, pair by pair --------------------------------------------------------------------------
@@ -252,7 +260,7 @@ def mcnemar(positive: int, negative: int) -> Tested:
 def sign_test(positive: int, negative: int) -> float:
     """The exact two-sided p-value; ties are left out."""
     n = positive + negative
-    return min(1.0, 2 * float(special.bdtr(min(positive, negative), n, 0.5))) if n else 1.0
+    return min(1.0, 2 * float(_special().bdtr(min(positive, negative), n, 0.5))) if n else 1.0
 
 
 def sign_flip(differences: Sequence[float]) -> Tested:
@@ -373,7 +381,7 @@ def inputs_needed(found: PairedResult, *, margin: float, comparisons: int = 1) -
     spread = (high - low) / 2 / (_t(found.n) if found.n > 1 else Z) * math.sqrt(found.n)
     if not gap or spread / gap > MOST_INPUTS:
         return None
-    strict = float(special.ndtri(1 - ALPHA / comparisons / 2) + special.ndtri(POWER))
+    strict = _z(1 - ALPHA / comparisons / 2) + _z(POWER)
     total = max((strict * spread / gap) ** 2, LEAST_PAIRS)
     return _about(total - found.n) if total <= MOST_INPUTS else None
 

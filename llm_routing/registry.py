@@ -32,13 +32,13 @@ def resolve(org: Org, provider: str | None, name: str | None) -> RegisteredModel
     Raises ModelNotFound, never answers with another model than the one asked for.
     """
     if name is None:
-        model = _with_provider(DEFAULT_MODEL.first(org.pk))
+        model = DEFAULT_MODEL.first(org.pk)
         if model is None or (provider is not None and model.provider.slug != provider):
             where = f" of the provider {provider}" if provider else ""
             raise ModelNotFound(f"No model was named, and the organisation has no default model{where}.")
         return model
     slug = provider or DEFAULT_PROVIDER
-    model = _with_provider(NAMED_MODEL.first(org.pk, slug, *_spellings(name)))
+    model = NAMED_MODEL.first(org.pk, slug, *_spellings(name))
     if model is None:
         raise ModelNotFound(
             f"The provider {slug} has no model {name} for this organisation.",
@@ -54,8 +54,10 @@ def _spellings(name: str) -> tuple[str, str]:
 
 
 DEFAULT_MODEL = Prepared(
-    lambda org: RegisteredModel.objects.usable_by(org).filter(
-        pk__in=ModelDefault.objects.filter(org=org).values("model")
+    lambda org: (
+        RegisteredModel.objects.usable_by(org)
+        .filter(pk__in=ModelDefault.objects.filter(org=org).values("model"))
+        .select_related("provider")
     ),
     UUID,
 )
@@ -65,18 +67,10 @@ NAMED_MODEL = Prepared(
         RegisteredModel.objects.usable_by(org)
         .filter(provider__slug=slug, name__in=[name, tagged])
         .order_by("name")
+        .select_related("provider")
     ),
     *(UUID, str, str, str),
 )
-PROVIDER = Prepared(lambda provider: Provider.objects.filter(pk=provider), UUID)
-
-
-def _with_provider(model: RegisteredModel | None) -> RegisteredModel | None:
-    provider = PROVIDER.first(model.provider_id) if model else None
-    if model is None or provider is None:
-        return None
-    model.provider = provider
-    return model
 
 
 def client_for(kind: str, base_url: str, api_key: str, *, guarded: bool) -> ProviderClient:

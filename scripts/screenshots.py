@@ -1,7 +1,8 @@
 """Pictures of the console for the README and for looking at, in docs/img: light, dark, and on a phone.
 
     screenshots.py                                       starts the product on a scratch folder
-    screenshots.py --url http://... --username admin     uses one that runs; asks for the password
+    screenshots.py --url http://... --username admin     uses one that runs; asks for the password, or
+                                                         takes it from EVALSUITE_PASSWORD
 
 Needs Chromium. The scratch product runs its sample experiment on the embedded model.
 """
@@ -175,7 +176,8 @@ def take_all(browser: Browser, site: Site, folder: Path) -> None:
 
 
 def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
     return found or sys.exit("Chromium is missing: install it, on Debian with `apt install chromium`.")
 
 

@@ -92,6 +92,14 @@ def test_a_body_of_17_mb_is_413(api, url):
     assert "message" in refused(post(api, url, body), 413, "TOO_LARGE")
 
 
+@pytest.mark.parametrize("emoji", ["\U0001f600".encode(), rb"\ud83d\ude00"])
+def test_an_emoji_makes_a_body_of_8_mb_too_large(api, url, emoji):
+    text = b"a" * (8 * MB)
+    assert "name" in refused(post(api, url, b'{"name": "' + text + b'"}'), 400, "INVALID_BODY")
+    details = refused(post(api, url, b'{"name": "' + text + emoji + b'"}'), 413, "TOO_LARGE")
+    assert "emoji" in details["message"]
+
+
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "text/xml"])
 def test_a_body_that_is_not_sent_as_json_is_415(api, url, content_type):
     assert "message" in refused(post(api, url, b'{"name": "a"}', content_type), 415, "UNSUPPORTED_MEDIA_TYPE")

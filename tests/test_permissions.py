@@ -12,6 +12,8 @@ from evalsuite.orgs.models import Membership, Org
 from evalsuite.orgs.permissions import ALL, GRANTS, IMPLIED, ROLE_PERMISSIONS, Permission
 from tests import factories
 
+pytestmark = pytest.mark.matrix
+
 READ, RATE, WRITE = "org:experiments:read", "org:experiments:rate", "org:experiments:write"
 EVERYTHING = {
     READ,

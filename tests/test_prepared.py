@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
+from django.db.models import F
 
 from evalsuite.ids import new_id
 from evalsuite.orgs.models import Membership, Org
@@ -55,3 +56,17 @@ def test_a_value_that_the_query_ignores_is_an_error(org):
     query = Prepared(lambda org, name: Org.objects.filter(pk=org), UUID, str)
     with pytest.raises(AssertionError, match="does not use"):
         query.all(org.pk, "One")
+
+
+def test_related_rows_come_along_where_the_query_names_them(org, django_assert_num_queries):
+    alice = factories.make_user("alice", org=org, role="owner")
+    query = Prepared(
+        lambda org: Membership.objects.filter(org=org).select_related("user").annotate(of=F("org__name")),
+        UUID,
+    )
+    query.all(org.pk)
+    with django_assert_num_queries(1):
+        [found] = query.all(org.pk)
+        assert found.user == alice
+        assert found.user.date_joined == alice.date_joined
+        assert (found.role, found.of) == ("owner", org.name)

@@ -16,6 +16,7 @@ from tests.test_urlconf import API_CALLS, WITHOUT_PERMISSION
 # Only what is about no org has no permission to lack and no object to miss.
 ABOUT_NO_ORG = {f"/{path}" for path in WITHOUT_PERMISSION}
 OPEN_TO_ALL = {"/api/v1/auth/token", "/api/v1/auth/token/refresh", "/api/v1/auth/logout"}
+ORG = "/api/v1/orgs/{org_id}"
 WITH_BODY = ("post", "put", "patch")
 
 
@@ -92,6 +93,45 @@ def test_every_error_has_the_one_shape(document):
 def test_every_operation_has_a_name_of_its_own(document):
     names = [operation["operationId"] for _, _, operation in operations(document)]
     assert sorted(names) == sorted(set(names))
+
+
+def test_a_key_that_is_refused_is_refused_by_the_document_too(document):
+    parameters = document["paths"][f"{ORG}/experiments/{{experiment_id}}/run"]["post"]["parameters"]
+    pattern = next(one["schema"]["pattern"] for one in parameters if one["name"] == "Idempotency-Key")
+    assert re.search(pattern, "capitals 1")
+    assert not any(re.search(pattern, key) for key in ("", " ", "a\tb", "é"))
+
+
+def test_what_an_answer_tells_is_linked_to_what_takes_it(document):
+    links = document["paths"][f"{ORG}/experiments"]["post"]["responses"]["201"]["links"]
+    assert {"experiment_read", "experiment_export", "experiment_run", "variant_create"} <= links.keys()
+    assert links["experiment_run"] == {
+        "operationId": "experiment_run",
+        "parameters": {"org_id": "$request.path.org_id", "experiment_id": "$response.body#/experiment/id"},
+    }
+    reading = document["paths"][f"{ORG}/experiments/runs/{{run_id}}"]["get"]["responses"]["200"]["links"]
+    assert "run_delete" not in reading, "who reads a run has its id already"
+    assert reading["batch_read"]["parameters"]["batch_id"] == "$response.body#/run/batchId"
+    listing = document["paths"][f"{ORG}/chat-profiles"]["get"]["responses"]["200"]["links"]
+    told = listing["chat_profile_read"]["parameters"]["profile_id"]
+    assert told == "$response.body#/chatProfiles/0/id"
+
+
+def test_a_version_is_taken_as_the_number_that_is_told(document):
+    path = f"{ORG}/chat-profiles/{{profile_id}}/versions/{{version}}/restore"
+    parameters = {one["name"]: one["schema"] for one in document["paths"][path]["post"]["parameters"]}
+    told = document["components"]["schemas"]["ProfileVersion"]["properties"]["version"]
+    assert parameters["version"]["type"] == told["type"] == "integer"
+
+
+def test_whatever_has_an_id_in_its_address_is_linked(document):
+    linked = {
+        name
+        for _, _, operation in operations(document)
+        for response in operation["responses"].values()
+        for name in response.get("links", {})
+    }
+    assert linked == {operation["operationId"] for path, _, operation in operations(document) if "{" in path}
 
 
 def test_a_token_a_key_and_a_session_are_the_ways_in(document):

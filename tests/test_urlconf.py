@@ -13,6 +13,8 @@ from evalsuite.orgs.console import OrgPage
 from evalsuite.orgs.permissions import ALL
 from tests import factories
 
+pytestmark = pytest.mark.matrix
+
 METHODS = ("get", "post", "put", "patch", "delete")
 # Routes without an org, and why each may do without a permission.
 WITHOUT_PERMISSION = {

@@ -57,7 +57,12 @@ class AuditEvent(Row):
             models.Index(fields=["org", "-id"]),
             models.Index(fields=["object_id"]),
             models.Index(fields=["actor", "-id"], name="audit_by_actor"),
-            models.Index(fields=["org", "event", "-id"], name="audit_by_event", condition=~Q(event=OF_CELLS)),
+            models.Index(  # PostgreSQL looks for the beginning of a text only in an index that is made for it
+                fields=["org", "event", "-id"],
+                name="audit_by_name",
+                opclasses=["uuid_ops", "varchar_pattern_ops", "uuid_ops"],
+                condition=~Q(event=OF_CELLS),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any, ClassVar, cast
 
 from django.contrib.auth.mixins import LoginRequiredMixin
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
 from django.views import View
 
 from evalsuite.errors import Forbidden
 from evalsuite.orgs.models import Org, User
 from evalsuite.orgs.permissions import Permission
+
+OFFERED_ORGS = 50
 
 
 class OrgPage(LoginRequiredMixin, View):
@@ -48,15 +51,24 @@ class OrgPage(LoginRequiredMixin, View):
         return cls.required_permission["GET" if method in ("HEAD", "OPTIONS") else method]
 
 
+class OrgMenu(OrgPage):
+    """The orgs to switch to, for the menu that was opened."""
+
+    required_permission = "org:experiments:read"
+
+    def get(self, request: HttpRequest, org_id: str) -> HttpResponse:
+        orgs = Org.objects.visible_to(self.user)[:OFFERED_ORGS]
+        return render(request, "orgs/partials/org_menu.html", {"orgs": orgs})
+
+
 def console_context(request: HttpRequest) -> dict[str, Any]:
-    """For the frame of console pages: the org in view, the ones to switch to, and what is offered."""
+    """For the frame of console pages: the org in view, and what is offered."""
     org = getattr(request, "org", None)
     if org is None:
         return {}
     permissions = getattr(request, "permissions", ())
     return {
         "org": org,
-        "orgs": Org.objects.visible_to(cast("User", request.user))[:50],
         "shows_members": "org:members:manage" in permissions,
         "shows_keys": "org:keys:manage" in permissions,
         "shows_usage": "org:usage:read" in permissions,

@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 from evalsuite.orgs import (
     accounts,
     auth_api,
+    console,
     invitations_api,
     join_views,
     key_views,
@@ -37,6 +38,7 @@ api_urlpatterns: list[URLPattern] = [
 ]
 console_urlpatterns: list[URLPattern] = [
     path("", accounts.home, name="home"),
+    path("orgs/<str:org_id>/menu", console.OrgMenu.as_view(), name="org-menu"),
     path("orgs/<str:org_id>/members", member_views.MembersPage.as_view(), name="members"),
     path(f"{MEMBER}/role", member_views.ChangeRole.as_view(), name="member-role"),
     path(f"{MEMBER}/remove", member_views.RemoveMember.as_view(), name="member-remove"),

@@ -8,15 +8,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from evalsuite.documents import LIST_ERRORS, READ_ERRORS
-from evalsuite.openapi import DAY
-from evalsuite.orgs.resources import Resource
+from evalsuite.fields import RowSerializer
+from evalsuite.openapi import DAY, PAGE_PARAMETERS, following
+from evalsuite.orgs.resources import Paged, Resource
+from evalsuite.pagination import Ranked
 from evalsuite.quotas import ledger
 from evalsuite.quotas.periods import MOST_DAYS, USUAL_DAYS, group_of, period_of
-from evalsuite.quotas.reports import GROUPS, LimitInUse, Usage, limits_in_use, total, usage
+from evalsuite.quotas.reports import GROUPS, LimitInUse, limits_in_use, told, total, usage
 from evalsuite.quotas.values import WORDS
 
 
-class SumsSerializer(serializers.Serializer[Usage]):
+class SumsSerializer(RowSerializer):
     calls = serializers.IntegerField(help_text="Calls whose results were recorded.")
     inputTokens = serializers.IntegerField(source="input_tokens")
     outputTokens = serializers.IntegerField(source="output_tokens")
@@ -37,7 +39,8 @@ class UsageReportSerializer(serializers.Serializer[object]):
     first = serializers.DateField()
     last = serializers.DateField()
     usage = UsageSerializer(many=True)
-    total = SumsSerializer()
+    total = SumsSerializer(help_text="Of all pages.")
+    next = following()
 
 
 class LimitSerializer(serializers.Serializer[LimitInUse]):
@@ -56,12 +59,15 @@ class LimitsSerializer(serializers.Serializer[object]):
     limits = LimitSerializer(many=True)
 
 
-class UsageView(Resource):
+class UsageView(Resource, Paged):
     required_permission = "org:usage:read"
+    pagination_class = Ranked
+    list_key = "usage"
 
     @extend_schema(
         operation_id="usage_read",
         parameters=[
+            *PAGE_PARAMETERS,
             OpenApiParameter("groupBy", {"type": "string", "enum": list(GROUPS), "default": GROUPS[0]}),
             OpenApiParameter(
                 "from",
@@ -79,18 +85,15 @@ class UsageView(Resource):
     def get(self, request: Request, org_id: str) -> Response:
         group_by = group_of(request.query_params)
         period = period_of(request.query_params, ledger.now().day)
-        rows = usage(self.org, group_by, period.first, period.last)
-        return Response(
-            UsageReportSerializer(
-                {
-                    "groupBy": group_by,
-                    "first": period.first,
-                    "last": period.last,
-                    "usage": rows,
-                    "total": total(rows),
-                }
-            ).data
-        )
+        page = self.page(usage(self.org, group_by, period.first, period.last))
+        report = {
+            "groupBy": group_by,
+            "first": period.first,
+            "last": period.last,
+            "total": total(self.org, period.first, period.last),
+            **self.get_paginated_response(told(self.org, group_by, page)).data,
+        }
+        return Response(UsageReportSerializer(report).data)
 
 
 class LimitsView(Resource):

@@ -8,8 +8,8 @@ from datetime import date, datetime
 from typing import Any, Literal, get_args
 from uuid import UUID
 
-from django.db.models import Q, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import F, FloatField, Q, Sum
+from django.db.models.functions import Cast
 
 from evalsuite.orgs.models import Org, User
 from evalsuite.quotas import counters, ledger
@@ -26,6 +26,9 @@ COLUMNS: dict[GroupBy, tuple[str, ...]] = {
     "user": ("user_id",),
     "experiment": ("experiment_id",),
 }
+SUMS = {"number": Sum("calls"), "tokens_in": Sum("input_tokens"), "tokens_out": Sum("output_tokens")}
+# Whole numbers make sums in PostgreSQL that are exact at any size, and three times slower to sort by.
+RANK = Sum(Cast(F("input_tokens") + F("output_tokens"), FloatField()))
 NOBODY = {"user": "No user", "experiment": "No experiment"}
 NEAR_PERCENT = 80  # from which on a limit is said to be nearly used up
 GONE = {"user": "A removed account", "experiment": "A deleted experiment"}
@@ -73,47 +76,43 @@ class LimitInUse:
         return self.percent is not None and self.percent >= 100
 
 
-def usage(org: Org, group_by: GroupBy, first: date, last: date, *, named: int | None = None) -> list[Usage]:
-    """The org's use in these UTC days, both included: days newest first, all else by tokens.
-
-    `named`: so many rows are shown; those behind have neither key nor name.
+def usage(org: Org, group_by: GroupBy, first: date, last: date) -> Any:
+    """The org's use in these UTC days, both included, a row for each group: `told` makes Usage of those
+    that are shown. Days newest first, all else by tokens.
     """
     columns = COLUMNS[group_by]
-    rows = list(_within(org, first, last).values(*columns).annotate(**_sums()))
+    rows = _within(org, first, last).values(*columns).annotate(**SUMS)
     if group_by == "day":
-        rows.sort(key=lambda row: row["day"], reverse=True)
-    else:
-        rows.sort(
-            key=lambda row: (-row["tokens_in"] - row["tokens_out"], -row["number"], str(row[columns[-1]]))
-        )
-    labels = _labels(org, group_by, rows[:named])
-    labels += [(None, "")] * (len(rows) - len(labels))
+        return rows.order_by("-day")
+    return rows.annotate(rank=RANK).order_by("-rank", "-number", *columns)
+
+
+def told(org: Org, group_by: GroupBy, rows: Sequence[dict[str, Any]]) -> list[Usage]:
     return [
-        Usage(*label, row["number"], row["tokens_in"], row["tokens_out"])
-        for label, row in zip(labels, rows, strict=True)
+        Usage(*label, *(row[name] for name in SUMS))
+        for label, row in zip(_labels(org, group_by, rows), rows, strict=True)
     ]
 
 
-def total(rows: Sequence[Usage]) -> Usage:
+def total(org: Org, first: date, last: date) -> Usage:
+    """Of all groups."""
+    sums = _within(org, first, last).aggregate(**SUMS)
+    return Usage(None, "Total", *(sums[name] or 0 for name in SUMS))
+
+
+def without(rows: Sequence[Usage], whole: Usage) -> Usage:
+    """What of it belongs to none of these rows."""
     return Usage(
         None,
-        "Total",
-        sum(row.calls for row in rows),
-        sum(row.input_tokens for row in rows),
-        sum(row.output_tokens for row in rows),
+        "Others",
+        whole.calls - sum(row.calls for row in rows),
+        whole.input_tokens - sum(row.input_tokens for row in rows),
+        whole.output_tokens - sum(row.output_tokens for row in rows),
     )
 
 
 def _within(org: Org, first: date, last: date) -> Any:
     return UsageSum.objects.for_org(org).filter(day__gte=first, day__lte=last).order_by()
-
-
-def _sums() -> dict[str, Any]:
-    return {
-        "number": Coalesce(Sum("calls"), 0),
-        "tokens_in": Coalesce(Sum("input_tokens"), 0),
-        "tokens_out": Coalesce(Sum("output_tokens"), 0),
-    }
 
 
 def _labels(org: Org, group_by: GroupBy, rows: Sequence[dict[str, Any]]) -> list[tuple[str | None, str]]:

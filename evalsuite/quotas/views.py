@@ -11,7 +11,7 @@ from django.urls import reverse
 from evalsuite.orgs.console import OrgPage
 from evalsuite.quotas import charts, ledger
 from evalsuite.quotas.models import OrgLimits
-from evalsuite.quotas.reports import GROUPS, GroupBy, limits_in_use, total, usage
+from evalsuite.quotas.reports import GROUPS, GroupBy, limits_in_use, told, total, usage, without
 
 PERIODS = {"1": "Today", "7": "7 days", "30": "30 days", "365": "A year"}
 USUAL = "30"
@@ -28,17 +28,17 @@ class UsagePage(OrgPage):
         group_by = next((group for group in GROUPS if group == request.GET.get("by")), GROUPS[0])
         last = ledger.now().day
         first = last - timedelta(days=int(days) - 1)
-        named = None if group_by == "day" else SHOWN  # the chart has all days
-        rows = usage(self.org, group_by, first, last, named=named)
-        shown = rows[:SHOWN]
+        found = usage(self.org, group_by, first, last)
+        # The chart has all days.
+        rows = told(self.org, group_by, found if group_by == "day" else found[:SHOWN])
+        shown, whole = rows[:SHOWN], total(self.org, first, last)
         context = {
             "limits": limits_in_use(self.org, self.user),
             "limits_admin": self._limits_admin() if self.user.is_superuser else "",
             "rows": list(zip(shown, charts.bars(shown), strict=True)),
             "charts": charts.by_day(rows, first, last) if group_by == "day" else [],
-            "others": total(rows[SHOWN:]),
-            "hidden": len(rows[SHOWN:]),
-            "total": total(rows),
+            "others": without(shown, whole),
+            "total": whole,
             "group_by": group_by,
             "group_words": WORDS.get(group_by, group_by),
             "groups": [(group, WORDS.get(group, group)) for group in GROUPS],

@@ -15,6 +15,8 @@ from typing import Any
 
 from django.db.backends.sqlite3 import base, operations
 
+from evalsuite.percentiles import PercentileCont
+
 KEPT = 16  # of one database
 _kept: dict[tuple[Any, ...], list[sqlite3.Connection]] = defaultdict(list)
 _lock = threading.Lock()
@@ -41,6 +43,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if (connection := _take(_identity(database))) is None:
             connection = super().get_new_connection(conn_params)
             connection.create_function("evalsuite_idle", 0, _idle)
+            connection.create_aggregate("percentile_cont", 2, PercentileCont)
         else:
             connection.execute("PRAGMA foreign_keys = ON").close()
         self._file = _identity(database)

@@ -33,6 +33,7 @@ RESPOND_ASYNC = "respond-async"
 MOST_IDS = 10_000
 MOST_TOKENS = 10**15
 LONGEST_KEY = 255
+PRINTABLE = "^[ -~]*[!-~][ -~]*$"  # ASCII; blanks around the value of a header are none of it
 
 
 def _ids(source: str) -> serializers.ListField:
@@ -168,7 +169,7 @@ class Run(ExperimentsView):
             ),
             OpenApiParameter(
                 HEADER,
-                {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+                {"type": "string", "maxLength": LONGEST_KEY, "pattern": PRINTABLE},
                 OpenApiParameter.HEADER,
                 description="A name for this request, of your own making. Sent again within 24 hours, by you "
                 "and in this organisation, it starts nothing new and answers with the same cells.",

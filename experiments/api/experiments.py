@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.db.models import QuerySet
+from django.http import StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema_view
 from rest_framework import serializers
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,6 +18,7 @@ from evalsuite.documents import creates, describes, lists
 from evalsuite.errors import InvalidBody, NotFound
 from evalsuite.fields import LONGEST_NOTE, IdOf, ObjectField, OptionalText, PersonSerializer
 from evalsuite.openapi import envelope
+from evalsuite.streams import in_steps
 from experiments.api import nests
 from experiments.api.base import DetailView, ExperimentsView, ListView
 from experiments.api.inputs import InputSerializer
@@ -23,6 +27,8 @@ from experiments.api.variants import VariantSerializer
 from experiments.models import Batch, Experiment
 from experiments.services import authoring
 
+MOST_AT_ONCE = 1_000  # nested rows; a page with more is sent while it is made
+FIRST = 5  # experiments of it that are read by themselves
 TRUTHS = {"true": True, "false": False}
 
 
@@ -93,11 +99,26 @@ class ExperimentList(ExperimentsOfOrg, ListView):
         experiments: QuerySet[Experiment] = self.experiments()
         return experiments
 
-    def page(self, rows: Any) -> list[Any]:
-        page = super().page(rows)
-        if self.nested():
-            nests.attach(page, self.user)
-        return page
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        if not self.nested():
+            return super().get(request, *args, **kwargs)
+        page = self.page(self.get_queryset())
+        if nests.rows_of(page) > MOST_AT_ONCE:
+            pieces = self._pieces(page, self.get_paginated_response([]).data["next"])
+            return StreamingHttpResponse(in_steps(pieces), content_type=JSONRenderer.media_type)
+        nests.attach(page, self.user)
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
+    def _pieces(self, page: list[Any], following: str | None) -> Iterator[bytes]:
+        """The same answer, whose beginning is sent before the rest is read."""
+        render, shown = JSONRenderer().render, ExperimentSerializer()
+        before = b'{"experiments":['
+        for part in (page[:FIRST], page[FIRST:]):
+            nests.attach(part, self.user)
+            for experiment in part:
+                yield before + render(shown.to_representation(experiment))
+                before = b","
+        yield b'],"next":' + render(following) + b"}"
 
     @creates("experiment", ExperimentBody, envelope("experiment", ExperimentSerializer))
     def post(self, request: Request, **ids: str) -> Response:

@@ -17,7 +17,7 @@ from evalsuite.fields import LONGEST_NOTE, Moment, ObjectField, PersonSerializer
 from evalsuite.openapi import ID, OK
 from experiments.api.base import RATE, DetailView, ExperimentsView, ListView
 from experiments.api.scores import ScoreSerializer
-from experiments.models import ExperimentRun, RunAttempt, Thumb
+from experiments.models import ExperimentRun, RunAttempt
 from experiments.services import authoring, feedback
 
 # Only the answer about a single run has these; in a list nobody pays for them.
@@ -163,12 +163,7 @@ class RunList(ListView):
     filterset_class = RunFilters
 
     def get_queryset(self) -> QuerySet[ExperimentRun]:
-        return self.experiment.runs.defer(*LARGE)
-
-    def page(self, rows: Any) -> list[Any]:
-        page = super().page(rows)
-        Thumb.objects.attach(page, self.user)
-        return page
+        return self.experiment.runs.defer(*LARGE).with_tally(self.user)
 
 
 @extend_schema_view(**describes("run", "run", RunDetailSerializer, None))
@@ -180,9 +175,7 @@ class RunDetail(DetailView):
     def find(self) -> Any:
         rows = ExperimentRun.objects.for_org(self.org).select_related("experiment__org")
         rows = rows.prefetch_related("attempts", "scores__metric", "scores__rater")
-        run = rows.find(self.kwargs["run_id"])
-        Thumb.objects.attach([run], self.user)
-        return run
+        return rows.with_tally(self.user).find(self.kwargs["run_id"])
 
     def remove(self, row: Any) -> None:
         authoring.delete_run(row, actor=self.user)

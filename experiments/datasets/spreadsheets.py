@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, time
 from typing import Any, BinaryIO
 
-from openpyxl import Workbook, load_workbook
+from openpyxl import Workbook
+from openpyxl.reader.excel import ExcelReader
 
 from evalsuite.errors import InvalidBody
 from experiments.datasets import packing
 from experiments.datasets.neutral import neutralised
+from experiments.datasets.surveying import SurveyedArchive
 
 CELL_MAX = 32_767  # characters that a cell may have, as Excel counts them
 PART = 30_000  # of a text that is longer; escapes and a mark have room beside it
@@ -70,7 +72,7 @@ def read(data: bytes | BinaryIO) -> Iterator[tuple[int, list[str]]]:
 
 
 def _rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
-    book = load_workbook(file, read_only=True, data_only=True)
+    book = _opened(file)
     rest: dict[tuple[int, int], list[str]] = {}
     if LONG_TEXTS in book.sheetnames[1:]:
         for number, column, text in book[LONG_TEXTS].iter_rows(min_row=2, max_col=3, values_only=True):
@@ -79,6 +81,16 @@ def _rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
     for number, row in enumerate(book.worksheets[0].iter_rows(values_only=True), 1):
         yield number, [_text(value, rest.get((number, column))) for column, value in enumerate(row, 1)]
     book.close()
+
+
+def _opened(file: BinaryIO) -> Workbook:
+    """Rows are read as they are asked for, each as wide as its own cells, whatever the sheet says."""
+    reader = ExcelReader(file, read_only=True, data_only=True, keep_links=False)
+    reader.archive = SurveyedArchive(file)
+    reader.read()
+    for sheet in reader.wb.worksheets:
+        sheet.reset_dimensions()
+    return reader.wb
 
 
 def escape(text: str) -> str:

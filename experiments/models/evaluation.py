@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
 from typing import Self
-from uuid import UUID
 
 from django.apps import apps
 from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import Count, OuterRef, Q, Subquery
 
 from evalsuite.models import Row
-from evalsuite.orgs.models import Org, User
+from evalsuite.orgs.models import Org
 from evalsuite.orgs.querysets import OrgScopedQuerySet
 from experiments.models.experiment import Experiment
 from experiments.models.runs import ExperimentRun
-from experiments.models.tally import Tally
 
 METRIC_KEY = RegexValidator(r"^[a-z0-9_.-]{1,64}\Z", "Small letters, digits, and . _ - only.")
 
@@ -107,19 +103,6 @@ def _counted(number: int, word: str) -> str:
 class ThumbQuerySet(OrgScopedQuerySet["Thumb"]):
     org_path = "run__experiment__org"
 
-    def attach(self, runs: Iterable[ExperimentRun], viewer: User) -> None:
-        """Give each run its `tally`. One query, and none where nobody has given a thumb."""
-        runs = list(runs)
-        rated = [run.pk for run in runs if run.thumbs_up is not None]
-        given: dict[UUID, dict[UUID, bool]] = defaultdict(dict)
-        if rated:
-            for run_id, rater_id, up in self.filter(run__in=rated).values_list("run_id", "rater_id", "up"):
-                given[run_id][rater_id] = up
-        for run in runs:
-            thumbs = given.get(run.pk, {})
-            ups = sum(thumbs.values())
-            run.tally = Tally(ups, len(thumbs) - ups, thumbs.get(viewer.pk))
-
 
 class Thumb(Row):
     """What one person thinks of an answer, and since when (`created_at`).
@@ -143,6 +126,13 @@ class Thumb(Row):
 
 class EvaluatorQuerySet(OrgScopedQuerySet["Evaluator"]):
     org_path = "experiment__org"
+
+    def with_progress(self) -> Self:
+        """Annotate how many of its queued evaluations are `pending`, `done` and `missing` (ints)."""
+        states = {"pending": ["queued", "running"], "done": ["done"], "missing": ["missing"]}
+        return self.annotate(
+            **{name: Count("evaluations", filter=Q(evaluations__state__in=of)) for name, of in states.items()}
+        )
 
 
 class Evaluator(Row):

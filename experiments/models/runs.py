@@ -5,17 +5,18 @@ The rows are the truth about a batch; messages to workers are only hints to look
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Self
+from uuid import UUID
 
 from django.apps import apps
 from django.conf import settings
 from django.db import models
-from django.db.models import Count, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import BooleanField, Case, Count, IntegerField, OuterRef, Q, Subquery, Value, When
+from django.db.models.functions import Coalesce, Now
 
 from evalsuite.models import Row
-from evalsuite.orgs.models import Org
+from evalsuite.orgs.models import Org, User
 from evalsuite.orgs.querysets import OrgScopedQuerySet
 from experiments.models.experiment import Experiment, ExperimentInput, ExperimentVariant
 from experiments.models.tally import Tally
@@ -24,6 +25,15 @@ from llm_routing.models import RegisteredModel
 
 class BatchQuerySet(OrgScopedQuerySet["Batch"]):
     org_path = "experiment__org"
+
+    def newest_and(self, count: int, named: Iterable[UUID | None]) -> Self:
+        """So many of the newest, and those with these ids."""
+        newest = self.order_by("-id").values("pk")[:count]
+        return self.filter(Q(pk__in=newest) | Q(pk__in=[pk for pk in named if pk])).order_by("-id")
+
+    def to_look_at(self) -> Self:
+        """With all that `progress.look_at` needs of a batch itself."""
+        return self.select_related("author").annotate(db_now=Now())
 
     def with_progress(self) -> Self:
         """Annotate the number of cells in each state, as `queued`, `running`, ... (ints).
@@ -115,6 +125,21 @@ class Batch(Row):
 class RunQuerySet(OrgScopedQuerySet["ExperimentRun"]):
     org_path = "experiment__org"
 
+    def with_tally(self, viewer: User) -> Self:
+        """Annotate what `tally` tells. Where nobody has given a thumb, nothing is looked up."""
+        thumbs = apps.get_model("experiments.Thumb")._default_manager.filter(run=OuterRef("pk")).order_by()
+        counted = thumbs.values("run").annotate(n=Count("pk")).values("n")
+        unrated = When(thumbs_up=None, then=Value(None))
+        return self.annotate(
+            ups=Case(unrated, default=Subquery(counted.filter(up=True)), output_field=IntegerField()),
+            downs=Case(unrated, default=Subquery(counted.filter(up=False)), output_field=IntegerField()),
+            own=Case(
+                unrated,
+                default=Subquery(thumbs.filter(rater=viewer.pk).values("up")[:1]),
+                output_field=BooleanField(),
+            ),
+        )
+
 
 class ExperimentRun(Row):
     """One cell: one variant on one input, once.
@@ -134,6 +159,8 @@ class ExperimentRun(Row):
         CANCELLED = "cancelled"
 
     CLOSED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+    # As `is_cached` tells it of a row.
+    TAKEN_OVER = Q(cached_from__isnull=False) | Q(cached_latency_ms__isnull=False, latency_ms=None)
 
     # Without indexes of their own: those below begin with them, and each one is written with every change.
     experiment = models.ForeignKey(Experiment, on_delete=models.CASCADE, related_name="runs", db_index=False)
@@ -205,7 +232,9 @@ class ExperimentRun(Row):
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 
-    tally: Tally  # of all thumbs, where `Thumb.objects.attach` has looked
+    ups: int | None  # by `with_tally`, as the two below
+    downs: int | None
+    own: bool | None
 
     objects = RunQuerySet.as_manager()
 
@@ -232,6 +261,11 @@ class ExperimentRun(Row):
 
     def __str__(self) -> str:
         return f"run {self.pk}"
+
+    @property
+    def tally(self) -> Tally:
+        """Of all thumbs, as `with_tally` has found them."""
+        return Tally(self.ups or 0, self.downs or 0, self.own)
 
     @property
     def is_closed(self) -> bool:

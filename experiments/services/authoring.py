@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from django.db import IntegrityError, transaction
 
 from evalsuite.audit.services import record
-from evalsuite.bulk import insert_alike
+from evalsuite.bulk import Alike, insert_alike
 from evalsuite.errors import Conflict, InvalidBody
 from evalsuite.ids import new_id
 from evalsuite.orgs.models import Org, User
@@ -103,7 +103,8 @@ def add_new_inputs(*, experiment: Experiment, author: User, rows: Sequence[NewIn
 def _write_inputs(experiment: Experiment, rows: Sequence[NewInput]) -> None:
     """Without an instance for each: a hundred thousand of them take more memory than the product itself."""
     values = [(new_id(), *row) for row in rows]
-    insert_alike(ExperimentInput, ("id", *NewInput._fields), values, {"experiment_id": experiment.pk})
+    shared = {"experiment_id": experiment.pk}
+    insert_alike(ExperimentInput, ("id", *NewInput._fields), Alike(values, shared))
 
 
 def add_lines(*, experiment: Experiment, author: User, contents: Sequence[str]) -> None:

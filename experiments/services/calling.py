@@ -1,9 +1,11 @@
-"""One call for one cell, and the seat of the thread that makes it."""
+"""One call for one cell, the seat of the thread that makes it, and what a process knows of its calls."""
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID
@@ -21,6 +23,8 @@ from llm_routing.routing import Lane
 from llm_routing.types import Completion, Timings
 
 log = logging.getLogger(__name__)
+
+MOST_CALLERS = 4_096  # of a process: more than its permits seat, or a lane would be held without a call
 
 
 class Seat:
@@ -113,3 +117,34 @@ class Suspects:
 
 
 suspects = Suspects()
+
+
+class Pace:
+    """Seconds that calls take, lately. Kept by the process: a batch on a known model starts at full speed."""
+
+    def __init__(self) -> None:
+        self._call_s: dict[Group, float] = {}
+
+    def of(self, group: Group) -> float | None:
+        return self._call_s.get(group)
+
+    def note(self, group: Group, lasted_s: float) -> None:
+        before = self._call_s.get(group, lasted_s)
+        self._call_s[group] = 0.8 * before + 0.2 * lasted_s
+
+
+pace = Pace()
+
+
+class Callers:
+    """The threads that call. They outlive their crew: to start sixty takes longer than to claim for them."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self.pool = ThreadPoolExecutor(MOST_CALLERS, thread_name_prefix="call")
+
+
+callers = Callers()
+os.register_at_fork(after_in_child=callers.renew)  # a forked child has none of its parent's threads

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Min, Q, QuerySet
+from django.db.models import Exists, F, Min, Q, QuerySet
 from django.db.models.functions import Now
 
 from evalsuite.bulk import insert_rows
@@ -109,7 +109,11 @@ def fail_without_model(batch_id: UUID) -> None:
 
 def is_running(batch_id: UUID) -> bool:
     """False where nobody may begin a call for the batch any more."""
-    return Batch.objects.filter(pk=batch_id, state=Batch.State.RUNNING).exists()
+    return _running(batch_id).exists()
+
+
+def _running(batch_id: UUID) -> QuerySet[Batch]:
+    return Batch.objects.filter(pk=batch_id, state=Batch.State.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +144,7 @@ def claim(
     if want <= 0:
         return Claim([])
     with transaction.atomic():
-        if not is_running(batch.pk):
-            return Claim([])
-        cells = claimable(batch.pk)
+        cells = claimable(batch.pk).filter(Exists(_running(batch.pk)))
         if group is None:
             cells = cells.exclude(cached_from=None)
         else:

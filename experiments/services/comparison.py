@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,6 @@ from experiments.models import (
     Batch,
     EvalMetricDefinition,
     Experiment,
-    ExperimentInput,
     ExperimentVariant,
 )
 from experiments.services import figures
@@ -48,7 +48,6 @@ class Pair:
     """One input with a value on both sides: means over repeats and raters."""
 
     input_id: UUID
-    input_key: str
     baseline: float
     candidate: float
 
@@ -92,16 +91,6 @@ class Comparison:
 UNSCALED = (figures.LATENCY, figures.TOKENS)
 
 
-def compare(
-    experiment: Experiment, *, baseline: Side, candidate: Side, metric_key: str, margin: float = 0.0
-) -> Comparison:
-    """Raises NotFound for an unknown metric, InvalidBody for sides that share cells and a bad margin."""
-    (found,) = compare_metrics(
-        experiment, baseline=baseline, candidate=candidate, margin=margin, metric_keys=[metric_key]
-    )
-    return found
-
-
 def compare_metrics(
     experiment: Experiment,
     *,
@@ -115,28 +104,41 @@ def compare_metrics(
     tokens. Holm over all that are answered.
 
     `margins` go before `margin`, by key. Where nothing is named `margin` is one of metrics and thumbs:
-    milliseconds and tokens are on no scale of theirs. Raises as `compare` does.
+    milliseconds and tokens are on no scale of theirs.
+
+    Raises NotFound for an unknown metric, InvalidBody for sides that share cells and a bad margin.
     """
     for one in (margin, *margins.values()):
         _require_margin(one)
     duel = Duel(experiment, baseline, candidate)
     if metric_keys:
-        unscaled: Collection[Measure] = ()
         found = duel.compared([_measure(experiment, key) for key in dict.fromkeys(metric_keys)])
+        usual = dict.fromkeys(found, margin)
     else:
-        unscaled = UNSCALED
-        found = {measure: result for measure, result in duel.all_compared().items() if any(_inputs(result))}
-    adjusted = _adjusted(found)
-    return [
-        duel.judged(
-            measure,
-            result,
-            margin=margins.get(measure.key, 0.0 if measure in unscaled else margin),
-            adjusted_p=adjusted.get(measure),
-            comparisons=max(1, len(adjusted)),
-        )
-        for measure, result in found.items()
-    ]
+        found = duel.all_compared()
+        usual = {measure: 0.0 if measure in UNSCALED else margin for measure in found}
+    return duel.all_judged(found, {measure: margins.get(measure.key, usual[measure]) for measure in found})
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One measure in full, by itself and input by input, and beside it all that are known."""
+
+    chosen: Comparison
+    pairs: list[Pair]
+    every: list[Comparison]
+
+
+def overview(
+    experiment: Experiment, *, baseline: Side, candidate: Side, measure: Measure, margin: float = 0.0
+) -> Overview:
+    """The margin is the measure's own. Raises InvalidBody as `compare_metrics` does."""
+    _require_margin(margin)
+    duel = Duel(experiment, baseline, candidate)
+    found = duel.all_compared()
+    alone = {measure: found.get(measure) or _compared(measure, Paired())}
+    (chosen,) = duel.all_judged(alone, {measure: margin})
+    return Overview(chosen, duel.pairs(measure), duel.all_judged(found, dict.fromkeys(found, 0.0)))
 
 
 def _adjusted(found: Mapping[Measure, Compared]) -> Mapping[Measure, float]:
@@ -144,14 +146,6 @@ def _adjusted(found: Mapping[Measure, Compared]) -> Mapping[Measure, float]:
     tested = {one: result.outcome.p_value for one, result in found.items()}
     known = {one: p_value for one, p_value in tested.items() if p_value is not None}
     return dict(zip(known, statistics.holm(list(known.values())), strict=True))
-
-
-def pairs(experiment: Experiment, *, baseline: Side, candidate: Side, metric_key: str) -> list[Pair]:
-    """By input, in the order in which the inputs were added. Raises as `compare` does."""
-    duel = Duel(experiment, baseline, candidate)
-    found = list(figures.listed(duel.cells_of(_measure(experiment, metric_key))))
-    keys = dict(ExperimentInput.objects.filter(experiment=experiment).values_list("pk", "key"))
-    return [Pair(input_id, keys[input_id], first, second) for input_id, first, second in found]
 
 
 def _require_margin(margin: float) -> None:
@@ -172,11 +166,7 @@ class Compared:
     outcome: PairedResult
 
 
-def _inputs(one: Compared) -> tuple[int, int, int]:
-    return one.outcome.n, one.values.only_first, one.values.only_second
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Duel:
     """Two sides of one experiment. Raises InvalidBody where they are none."""
 
@@ -193,6 +183,7 @@ class Duel:
                 {"candidate": ["All batches have this one's cells too: name a batch for either side."]}
             )
 
+    @cached_property
     def columns(self) -> dict[str, Any]:
         """Whose cells are whose, and which have seen the same. Within one batch no input can have changed."""
         one_batch = self.baseline.batch is not None and self.baseline.batch == self.candidate.batch
@@ -205,26 +196,39 @@ class Duel:
     def which(self, at: str) -> Q:
         return _cells(self.experiment, self.baseline, at) | _cells(self.experiment, self.candidate, at)
 
-    def cells_of(self, measure: Measure) -> QuerySet[Any, Any]:
-        return figures.source(measure, self.which, **self.columns())
+    def cells_of(self, measures: Sequence[Measure]) -> QuerySet[Any, Any]:
+        return figures.source(measures, self.which, **self.columns)
+
+    def pairs(self, measure: Measure) -> list[Pair]:
+        """By input, in the order in which the inputs were added."""
+        return [Pair(*values) for values in figures.listed(self.cells_of([measure]))]
 
     def compared(self, measures: Sequence[Measure]) -> dict[Measure, Compared]:
-        columns = self.columns()
-        cells = {one: figures.source(one, self.which, **columns) for one in measures}
-        return {one: _compared(one, figures.paired(rows)) for one, rows in cells.items()}
+        values = figures.paired(self.cells_of(measures))
+        return {one: _compared(one, values.get(one.id, Paired())) for one in measures}
 
     def all_compared(self) -> dict[Measure, Compared]:
-        columns = self.columns()
-        values = figures.paired_by_metric(figures.scores(self.which, **columns))
+        """Every measure that some input has a value of, on either side."""
+        values = figures.paired(figures.everything(self.which, **self.columns))
         metrics = EvalMetricDefinition.objects.for_org(self.experiment.org).filter(pk__in=values)
-        found = [(Measure.of(metric), values[metric.pk]) for metric in metrics.order_by("key")]
-        taken = {measure.key for measure, _ in found}
-        found += [
-            (measure, figures.paired(figures.source(measure, self.which, **columns)))
-            for measure in figures.OF_EVERY_CELL.values()
-            if measure.key not in taken
+        known = [one for one in figures.with_figures(metrics.order_by("key")) if one.id in values]
+        return {one: _compared(one, values[one.id]) for one in known}
+
+    def all_judged(
+        self, found: Mapping[Measure, Compared], margins: Mapping[Measure, float]
+    ) -> list[Comparison]:
+        """With the p-values adjusted by Holm, over all of these."""
+        adjusted = _adjusted(found)
+        return [
+            self.judged(
+                measure,
+                result,
+                margin=margins[measure],
+                adjusted_p=adjusted.get(measure),
+                comparisons=max(1, len(adjusted)),
+            )
+            for measure, result in found.items()
         ]
-        return {measure: _compared(measure, paired) for measure, paired in found}
 
     def judged(
         self,
@@ -233,7 +237,7 @@ class Duel:
         *,
         margin: float,
         adjusted_p: float | None,
-        comparisons: int = 1,
+        comparisons: int,
     ) -> Comparison:
         """With its call, by the rules of `statistics.verdict`."""
         outcome = found.outcome

@@ -15,7 +15,6 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from uuid import UUID
 
@@ -26,10 +25,11 @@ from django.db.models.functions import Coalesce, Now
 
 from evalsuite.clock import in_seconds
 from evalsuite.errors import EvalsuiteError
+from evalsuite.prepared import Prepared
 from evalsuite.quotas import services as quotas
 from experiments.models import Batch, ExperimentRun
 from experiments.services import claiming, permits, recording
-from experiments.services.calling import Seat, earlier_answer, suspects
+from experiments.services.calling import Seat, callers, earlier_answer, pace, suspects
 from experiments.services.claiming import Cell, Group
 from experiments.services.evaluation import Panel
 from experiments.services.recording import Answered, Failed, Outcome
@@ -49,8 +49,7 @@ TICK_S = 0.05  # how often lanes are asked for while nothing else happens
 AHEAD_S = 0.2  # so much work lies ready for a caller whose calls are quick
 SHOWN_EVERY_S = 1.0  # how often the batch's row says that it is looked after
 CACHED_AT_ONCE = 200
-# How long calls take, lately. Kept by the process, so that a batch on a known model starts at full speed.
-_call_s: dict[Group, float] = {}
+MODEL = Prepared(lambda pk: RegisteredModel.objects.select_related("provider").filter(pk=pk), UUID)
 
 
 class Crew:
@@ -70,7 +69,6 @@ class Crew:
         self._begun: set[Group] = set()  # we have claimed of these before
         self._recorded = False  # results have been shown
         self._changed = threading.Condition()
-        self._pool = ThreadPoolExecutor(settings.WORK_CALLS, thread_name_prefix="call")
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._groups: list[Group] = []
@@ -90,7 +88,6 @@ class Crew:
         self._forget(list(self._held.values()))
         self._ended.set()
         self._heart.join()
-        self._pool.shutdown(wait=False)
         routing.close_lanes([seat.lane for seat in self._seats])
 
     @property
@@ -159,8 +156,8 @@ class Crew:
         emptied = bool(self._exhausted.intersection(self._groups))
         if now - self._looked_at < LOOK_S and not emptied:
             return True
-        self._looked_at = now
-        if not claiming.is_running(self.batch.pk):
+        first, self._looked_at = self._looked_at == -math.inf, now
+        if not first and not claiming.is_running(self.batch.pk):  # at first the permit has just seen it run
             self._groups = []
             return False
         if emptied or now >= self._regroup_at:
@@ -213,13 +210,15 @@ class Crew:
     def _ahead(self, group: Group, staying: int) -> int:
         """Cells that should lie ready beside those that are called.
 
-        None at first: a crew that starts beside us in this moment should find cells for its seats.
+        None at first: a crew that starts beside us now should find cells for its seats. Then, until we know
+        how long calls take, one for each seat where nobody else may call for this batch.
         """
         if group not in self._begun:
             return 0
-        call_s = _call_s.get(group)
-        ahead = 0 if call_s is None else math.floor(staying * min(2.0, AHEAD_S / max(call_s, 1e-3)))
-        return max(ahead, 1) if staying >= FEW else ahead
+        call_s = pace.of(group)
+        alone = float(staying >= self.batch.parallel)
+        share = alone if call_s is None else min(2.0, AHEAD_S / max(call_s, 1e-3))
+        return max(math.floor(staying * share), 1 if staying >= FEW else 0)
 
     def _claim(self, group: Group, want: int) -> list[Cell]:
         may_take_suspect = self._suspect is None and suspects.reserve(self.batch.pk)
@@ -254,7 +253,7 @@ class Crew:
     def _seat(self, seats: Sequence[Seat]) -> None:
         self._seats.extend(seats)
         for seat in seats:
-            self._pool.submit(self._sit, seat)
+            callers.pool.submit(self._sit, seat)
 
     def _make_room(self) -> None:
         """Close the lanes of seats without work, and those that somebody with precedence waits for."""
@@ -317,12 +316,9 @@ class Crew:
         )
 
     def _model(self, pk: UUID) -> RegisteredModel | None:
-        if pk not in self._models:
-            found = RegisteredModel.objects.select_related("provider").filter(pk=pk).first()
-            if found is None:
-                return None
+        if pk not in self._models and (found := MODEL.first(pk)):
             self._models[pk] = found
-        return self._models[pk]
+        return self._models.get(pk)
 
     # Results
 
@@ -333,8 +329,8 @@ class Crew:
             came.append(self._outcomes.get(timeout=TICK_S))
         except Empty:
             return
-        # The first ones are shown at once.
-        deadline = time.monotonic() + (GROUP_S if self._recorded else HURRIED_GROUP_S)
+        # The first one is shown at once.
+        deadline = time.monotonic() + (GROUP_S if self._recorded else 0)
         while len(came) < len(self._held):
             if not any(self._ready.values()):
                 hurry = LAST_GROUP_S if self._nothing_more else HURRIED_GROUP_S
@@ -369,9 +365,7 @@ class Crew:
             while (cell := self._next(seat)) is not None:
                 begun = time.monotonic()
                 outcome = seat.call(cell)
-                before = _call_s.get(seat.group)
-                lasted = time.monotonic() - begun
-                _call_s[seat.group] = lasted if before is None else 0.8 * before + 0.2 * lasted
+                pace.note(seat.group, time.monotonic() - begun)
                 seat.handle = None
                 self._outcomes.put((seat, outcome))
         finally:

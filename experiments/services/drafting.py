@@ -50,13 +50,13 @@ class Wanted(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """All that the cells of one variant share. `parameters` and `origin` are JSON text."""
+    """All that the cells of one variant share. `origin` is JSON text."""
 
     variant: ExperimentVariant
     settings: resolution.Settings
     template: str
     load_key: str
-    parameters: str
+    parameters: dict[str, Any]
     origin: str
     hash_head: str | None  # None: the answer is left to chance
 
@@ -166,7 +166,7 @@ def _setup(experiment: Experiment, variant: ExperimentVariant, find: Callable[..
         settings=chosen,
         template=template,
         load_key=load_key(chosen.model, chosen.parameters),
-        parameters=json.dumps(parameters),
+        parameters=parameters,
         origin=json.dumps(origin),
         hash_head=_hash_head(chosen.model, parameters) if is_determined(chosen.parameters) else None,
     )
@@ -233,7 +233,7 @@ def _missing(
         )
     earlier = experiment.runs.filter(same_model, state__in=DONE_OR_OPEN, repeat__lte=repeats)
     facts = earlier.values_list("variant_id", "input_id", "repeat", "messages", "parameters")
-    parameters = {setup.variant.pk: json.loads(setup.parameters) for setup in setups}
+    parameters = {setup.variant.pk: json.loads(json.dumps(setup.parameters)) for setup in setups}
     # The newest first: the latest batch usually has what is not missing, and the rest need not be read.
     for *place, messages, sent in facts.order_by("-id").iterator(chunk_size=LOOK_AT_ONCE):
         cell = open_gaps.get(tuple(place))  # type: ignore[arg-type]

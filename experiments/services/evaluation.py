@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from evalsuite.prepared import Prepared
 from experiments.evaluators.base import Evaluator as EvaluatorCode
 from experiments.evaluators.base import Sample, Verdict
 from experiments.evaluators.registry import build, calls_a_model
@@ -19,6 +20,10 @@ from llm_routing.types import Completion, Message
 
 log = logging.getLogger(__name__)
 
+ATTACHED = Prepared(
+    lambda experiment: Evaluator.objects.filter(experiment=experiment, enabled=True).select_related("metric"),
+    UUID,
+)
 TOO_LATE = "The evaluator was attached while this cell was under way; evaluate again."
 
 
@@ -34,8 +39,7 @@ class Panel:
     """The evaluators of one experiment that are switched on and work beside the cells, ready to judge."""
 
     def __init__(self, experiment: Experiment) -> None:
-        attached = Evaluator.objects.filter(experiment=experiment, enabled=True)
-        rows = list(attached.select_related("metric"))
+        rows = ATTACHED.all(experiment.pk)
         # Those that call a model look at the answer later, from a queue of their own.
         self.callers = [row.pk for row in rows if calls_a_model(row.kind)]
         self._members: list[tuple[Evaluator, EvaluatorCode]] = [

@@ -7,14 +7,13 @@ only while its attempt is the current one, and the sweeper repairs the rest from
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from evalsuite.bulk import update_rows
@@ -279,21 +278,3 @@ def _count_lost(evaluators: Sequence[UUID]) -> None:
     for pk in evaluators:
         changes.count(ATTEMPTS_LOST, known[pk].experiment.org_id)
     changes.save()
-
-
-# How far it is
-
-
-def counts_by_evaluator(evaluators: Collection[UUID]) -> Mapping[UUID, Mapping[str, int]]:
-    """`pending`, `done` and `missing` of each evaluator's queue. One query."""
-    names = {
-        STATE.QUEUED: "pending",
-        STATE.RUNNING: "pending",
-        STATE.DONE: "done",
-        STATE.MISSING: "missing",
-    }
-    found: dict[UUID, dict[str, int]] = {pk: {"pending": 0, "done": 0, "missing": 0} for pk in evaluators}
-    rows: QuerySet[Any, Any] = Evaluation.objects.filter(evaluator__in=evaluators).order_by()
-    for pk, state, count in rows.values_list("evaluator", "state").annotate(n=Count("pk")):
-        found[pk][names[state]] += count
-    return found

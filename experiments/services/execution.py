@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db.models import Exists, Min, OuterRef
 
 from evalsuite import context
+from evalsuite.prepared import Prepared
 from experiments.models import Batch, ExperimentRun
 from experiments.services import claiming, permits, recording
 from experiments.services.crew import Crew
@@ -23,6 +24,12 @@ from llm_routing import routing
 
 STATE = ExperimentRun.State
 PATIENCE_S = 0.25  # a permit that gets no lane for so long makes way for others
+RUNNING = Prepared(
+    lambda batch: Batch.objects.select_related("experiment__org", "author").filter(
+        pk=batch, state=Batch.State.RUNNING
+    ),
+    UUID,
+)
 
 
 class Drain(Enum):
@@ -57,11 +64,7 @@ def drain(batch_id: UUID) -> Drain:
     """Work on a batch until nothing is claimable or the time slice is over, then end the calls begun."""
     if stopping.event.is_set():
         return Drain.STOPPED
-    batch = (
-        Batch.objects.select_related("experiment__org", "author")
-        .filter(pk=batch_id, state=Batch.State.RUNNING)
-        .first()
-    )
+    batch = RUNNING.first(batch_id)
     if batch is None:
         return Drain.NOTHING_TO_CLAIM
     with context.working_on(batch_id), Crew(batch) as crew:

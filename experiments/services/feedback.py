@@ -81,9 +81,9 @@ def give_score(
     Raises InvalidBody for a value off the metric's scale, Conflict for a run without an answer.
     """
     with transaction.atomic():
+        _lock_answered(run)
         metric = ensure_metric(org, metric_key, actor=rater)
         require_on_scale(metric, value)
-        _lock_answered(run)
         score = EvalScore.objects.filter(run=run, metric=metric, rater=rater).first()
         before = _facts(score) if score else None
         score = score or EvalScore(run=run, metric=metric, rater=rater)

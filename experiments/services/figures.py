@@ -6,7 +6,7 @@ pairs of values come over, never cells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -26,6 +26,7 @@ from django.db.models import (
     Q,
     QuerySet,
     TextField,
+    UUIDField,
     Value,
     When,
 )
@@ -53,20 +54,27 @@ class Measure:
     key: str
     name: str
     direction: str  # "higher" or "lower" is better
+    id: UUID  # the metric's own; small ones are of figures
     bounds: tuple[float, float] | None = None  # of the scale
-    metric_id: UUID | None = None
 
     @classmethod
     def of(cls, metric: EvalMetricDefinition) -> Measure:
         low, high = metric.minimum, metric.maximum
         bounds = None if low is None or high is None else (low, high)
-        return cls(metric.key, metric.name, metric.direction, bounds, metric.pk)
+        return cls(metric.key, metric.name, metric.direction, metric.pk, bounds)
 
 
-THUMBS = Measure("thumbs", "Thumbs up", HIGHER, (0.0, 1.0))
-LATENCY = Measure("latency", "Latency (ms)", LOWER)
-TOKENS = Measure("tokens", "Output tokens", LOWER)
+THUMBS = Measure("thumbs", "Thumbs up", HIGHER, UUID(int=1), (0.0, 1.0))
+LATENCY = Measure("latency", "Latency (ms)", LOWER, UUID(int=2))
+TOKENS = Measure("tokens", "Output tokens", LOWER, UUID(int=3))
 OF_EVERY_CELL = {measure.key: measure for measure in (THUMBS, LATENCY, TOKENS)}
+
+
+def with_figures(metrics: Iterable[EvalMetricDefinition]) -> list[Measure]:
+    """These metrics, and the figures of every run that none of them goes before."""
+    own = [Measure.of(row) for row in metrics]
+    taken = {measure.key for measure in own}
+    return own + [measure for key, measure in OF_EVERY_CELL.items() if key not in taken]
 
 
 def measure_of(org: Org, key: str) -> Measure | None:
@@ -75,21 +83,20 @@ def measure_of(org: Org, key: str) -> Measure | None:
     return Measure.of(metric) if metric else OF_EVERY_CELL.get(key)
 
 
-# --- sources: a row for each cell: its value `m`, `given` scores, `plain` where these are 0 or 1 alone --
+# --- sources: a row for each cell and `measure`: its value `m`, `given` scores, `plain` where these are 0
+# or 1 alone. All have the same columns in the same order, so that they can be put together --------------
 
 
 def _is_plain(value: str) -> Case:
     return Case(When(**{f"{value}__in": (0.0, 1.0)}, then=1), default=0, output_field=IntegerField())
 
 
-def scores(which: Which, metric_id: UUID | None = None, **columns: Column) -> QuerySet[Any, Any]:
-    """Of all metrics where none is named, with `metric_id` in each row. Failed cells never count."""
-    rows = EvalScore.objects.filter(_answered("run__", which))
-    if metric_id is not None:
-        rows = rows.filter(metric=metric_id)
+def scores(which: Which, **columns: Column) -> QuerySet[Any, Any]:
+    """Of all metrics. Failed cells never count."""
     return (
-        rows.order_by()
-        .values("run_id", "metric_id", of_input=F("run__input_id"), **_places("run__", columns))
+        EvalScore.objects.filter(_answered("run__", which))
+        .order_by()
+        .values("run_id", measure=F("metric_id"), of_input=F("run__input_id"), **_places("run__", columns))
         .annotate(m=Avg("value"), given=Count("pk"), plain=Min(_is_plain("value")))
     )
 
@@ -99,25 +106,31 @@ def thumbs(which: Which, **columns: Column) -> QuerySet[Any, Any]:
     return (
         Thumb.objects.filter(_answered("run__", which))
         .order_by()
-        .values("run_id", of_input=F("run__input_id"), **_places("run__", columns))
+        .values("run_id", measure=_id_of(THUMBS), of_input=F("run__input_id"), **_places("run__", columns))
         .annotate(m=Avg(up), given=Count("pk"), plain=Value(1))
     )
 
 
 def latencies(which: Which, **columns: Column) -> QuerySet[Any, Any]:
-    return _numbers("latency_ms", COMPARABLE & which(""), columns)
+    return _numbers(LATENCY, "latency_ms", COMPARABLE & which(""), columns)
 
 
 def tokens(which: Which, **columns: Column) -> QuerySet[Any, Any]:
-    return _numbers("output_tokens", SUCCEEDED & Q(output_tokens__isnull=False) & which(""), columns)
+    return _numbers(TOKENS, "output_tokens", SUCCEEDED & Q(output_tokens__isnull=False) & which(""), columns)
 
 
-def _numbers(name: str, which: Q, columns: Mapping[str, Column]) -> QuerySet[Any, Any]:
+def _numbers(measure: Measure, name: str, which: Q, columns: Mapping[str, Column]) -> QuerySet[Any, Any]:
     """What cells have by themselves."""
     rows = ExperimentRun.objects.filter(which).order_by()
-    found: Any = rows.values(of_input=F("input_id"), **_places("", columns))
+    found: Any = rows.values(
+        run_id=F("pk"), measure=_id_of(measure), of_input=F("input_id"), **_places("", columns)
+    )
     numbers: QuerySet[Any, Any] = found.annotate(m=Cast(name, FloatField()), given=Value(1), plain=Value(0))
     return numbers
+
+
+def _id_of(measure: Measure) -> Value:
+    return Value(measure.id, output_field=UUIDField())
 
 
 def _answered(at: str, which: Which) -> Q:
@@ -128,16 +141,31 @@ def _places(at: str, columns: Mapping[str, Column]) -> dict[str, Any]:
     return {name: column(at) for name, column in columns.items()}
 
 
-def source(measure: Measure, which: Which, **columns: Column) -> QuerySet[Any, Any]:
-    if measure.metric_id is not None:
-        return scores(which, measure.metric_id, **columns)
-    of_every_cell: dict[Measure, Callable[..., QuerySet[Any, Any]]] = {
-        THUMBS: thumbs,
-        LATENCY: latencies,
-        TOKENS: tokens,
-    }
-    found: QuerySet[Any, Any] = of_every_cell[measure](which, **columns)
-    return found
+FIGURES: dict[Measure, Callable[..., QuerySet[Any, Any]]] = {
+    THUMBS: thumbs,
+    LATENCY: latencies,
+    TOKENS: tokens,
+}
+
+
+def source(measures: Iterable[Measure], which: Which, **columns: Column) -> QuerySet[Any, Any]:
+    """Of these measures, each cell with a row for each."""
+    first, *others = (
+        FIGURES[one](which, **columns) if one in FIGURES else scores(which, **columns).filter(metric=one.id)
+        for one in measures
+    )
+    return first.union(*others, all=True) if others else first
+
+
+def judgements(which: Which, **columns: Column) -> QuerySet[Any, Any]:
+    """What somebody has said of the cells: scores by all metrics, and thumbs."""
+    return scores(which, **columns).union(thumbs(which, **columns), all=True)
+
+
+def everything(which: Which, **columns: Column) -> QuerySet[Any, Any]:
+    """All that is known of the cells."""
+    figures = (figure(which, **columns) for figure in FIGURES.values())
+    return scores(which, **columns).union(*figures, all=True)
 
 
 # --- sums: what one group of cells comes to ------------------------------------------------------------
@@ -187,21 +215,21 @@ def _summed(row: Sequence[Any]) -> Summed:
 _PAIRED = """
 WITH cell AS ({cells}),
 two AS (
-  SELECT {keys}of_input, version, MIN(plain) AS plain,
+  SELECT measure, of_input, version, MIN(plain) AS plain,
     AVG(CASE WHEN side = 0 THEN m END) AS a, AVG(CASE WHEN side = 1 THEN m END) AS b
-  FROM cell GROUP BY {keys}of_input, version
+  FROM cell GROUP BY measure, of_input, version
 ),
 pair AS (
-  SELECT {keys}of_input, MIN(plain) AS plain,
+  SELECT measure, of_input, MIN(plain) AS plain,
     AVG(CASE WHEN b IS NOT NULL THEN a END) AS a,
     AVG(CASE WHEN a IS NOT NULL THEN b END) AS b,
     MAX(CASE WHEN b IS NULL THEN 1 ELSE 0 END) AS a_alone,
     MAX(CASE WHEN a IS NULL THEN 1 ELSE 0 END) AS b_alone
-  FROM two GROUP BY {keys}of_input
+  FROM two GROUP BY measure, of_input
 )
 """
 _COUNTED = """
-SELECT {keys}a, b, COUNT(*), SUM(a_alone), SUM(b_alone), MIN(plain) FROM pair GROUP BY {keys}a, b
+SELECT measure, a, b, COUNT(*), SUM(a_alone), SUM(b_alone), MIN(plain) FROM pair GROUP BY measure, a, b
 """
 _LISTED = "SELECT of_input, a, b FROM pair WHERE a IS NOT NULL ORDER BY of_input"
 
@@ -217,21 +245,17 @@ class Paired:
     plain: bool = False
 
 
-def paired(cells: QuerySet[Any, Any]) -> Paired:
-    """Of one measure. The rows have the columns `side` and `version`."""
-    return _paired(_rows([_PAIRED, _COUNTED], cells, keys=""))
-
-
-def paired_by_metric(cells: QuerySet[Any, Any]) -> dict[UUID, Paired]:
+def paired(cells: QuerySet[Any, Any]) -> dict[UUID, Paired]:
+    """By the measure's id. The rows have the columns `side` and `version`."""
     found: dict[UUID, list[Any]] = {}
-    for metric_id, *row in _rows([_PAIRED, _COUNTED], cells, keys="metric_id, "):
-        found.setdefault(UUID(str(metric_id)), []).append(row)
-    return {metric_id: _paired(rows) for metric_id, rows in found.items()}
+    for measure, *row in _rows([_PAIRED, _COUNTED], cells):
+        found.setdefault(UUID(str(measure)), []).append(row)
+    return {measure: _paired(rows) for measure, rows in found.items()}
 
 
 def listed(cells: QuerySet[Any, Any]) -> Iterator[tuple[UUID, float, float]]:
-    """Input, and its value on either side, in the order in which the inputs were added."""
-    for of_input, first, second in _rows([_PAIRED, _LISTED], cells, keys=""):
+    """Of one measure: input, and its value on either side, in the order in which the inputs were added."""
+    for of_input, first, second in _rows([_PAIRED, _LISTED], cells):
         yield UUID(str(of_input)), first, second
 
 
@@ -271,7 +295,7 @@ def has_changed_inputs(which: Which) -> bool:
     return bool(found.exclude(one=F("other")).exists())
 
 
-def _rows(parts: Sequence[str], cells: QuerySet[Any, Any], *, keys: str) -> Sequence[Any]:
+def _rows(parts: Sequence[str], cells: QuerySet[Any, Any], *, keys: str = "") -> Sequence[Any]:
     """Of our own statement around Django's. Nothing but names of columns is put into it as text."""
     inner, params = cells.query.sql_with_params()
     with connection.cursor() as cursor:

@@ -39,14 +39,14 @@ from experiments.models import (
     ExperimentInput,
     ExperimentRun,
     ExperimentVariant,
-    Thumb,
 )
 from experiments.models.runs import RunQuerySet
-from experiments.services.figures import HIGHER, LATENCY, OF_EVERY_CELL, THUMBS, TOKENS, Measure
+from experiments.services.figures import HIGHER, LATENCY, THUMBS, TOKENS, Measure, with_figures
 
 EXCERPT = 480  # characters of an output in a cell
 SHOWN_CONTENT = 80  # characters of an input's content
 SHOWN_EXPECTED = 60
+TRACE = 4  # letters of a cell's trace
 
 
 class Thumbs(models.TextChoices):
@@ -120,10 +120,13 @@ class Cell:
 
     @property
     def trace(self) -> str:
-        """Two letters that change when what the cell shows of its states and scores does."""
+        """Letters that change when what the cell shows of its states and scores does.
+
+        Where others come out the same by chance, a cell stays as it was: once in 65,536 changes.
+        """
         scores = [(score.metric.pk, score.mean, score.n) for score in self.scores]
         text = f"{self.run.pk}{self.run.state}{sorted(self.states.items())}{scores}"
-        return f"{zlib.crc32(text.encode()) % 1296:03x}"[-2:]
+        return f"{zlib.crc32(text.encode()) & 0xFFFF:0{TRACE}x}"
 
 
 @dataclass(slots=True)
@@ -140,13 +143,6 @@ def measures_of(batch: Batch) -> list[Measure]:
         Q(pk__in=used) | Q(pk__in=evaluated),
     )
     return with_figures(metrics.order_by("key"))
-
-
-def with_figures(metrics: Iterable[EvalMetricDefinition]) -> list[Measure]:
-    """These metrics, and the figures of every run."""
-    own = [Measure.of(row) for row in metrics]
-    taken = {measure.key for measure in own}
-    return own + [measure for key, measure in OF_EVERY_CELL.items() if key not in taken]
 
 
 def variants_in(batch: Batch) -> list[ExperimentVariant]:
@@ -188,7 +184,7 @@ def _within(cells: RunQuerySet, wish: Wish) -> Q:
     if measure == THUMBS:
         rated = cells.order_by().annotate(mean=Avg(_as_number("thumbs__up")))
         return Q(pk__in=rated.filter(_between("mean", wish)).values("pk"))
-    scores = EvalScore.objects.filter(run__in=cells.order_by(), metric=measure.metric_id).order_by()
+    scores = EvalScore.objects.filter(run__in=cells.order_by(), metric=measure.id).order_by()
     means = scores.values("run").annotate(mean=Avg("value")).filter(_between("mean", wish))
     return Q(pk__in=means.values("run"))
 
@@ -263,7 +259,7 @@ def _mean(measure: Measure, variant: ExperimentVariant | None = None) -> Express
         return Avg("cell__output_tokens", filter=of_variant)
     if measure == THUMBS:
         return Avg(_as_number("cell__thumbs__up"), filter=of_variant)
-    return Avg("cell__scores__value", filter=of_variant & Q(cell__scores__metric=measure.metric_id))
+    return Avg("cell__scores__value", filter=of_variant & Q(cell__scores__metric=measure.id))
 
 
 def _spread(measure: Measure, variants: Sequence[ExperimentVariant]) -> Expression:
@@ -303,15 +299,10 @@ def _cells_by_place(
     user: User,
     metrics: Mapping[UUID, EvalMetricDefinition],
 ) -> dict[tuple[UUID, UUID], Cell]:
-    on_page = cells_of(batch).filter(input__in=input_ids)
     places: dict[tuple[UUID, UUID], Cell] = {}
-    states: dict[tuple[UUID, UUID], dict[str, int]] = {}
-    counted = on_page.order_by().values_list("input", "variant", "state").annotate(n=Count("pk"))
-    for input_id, variant_id, state, n in counted:
-        states.setdefault((input_id, variant_id), {})[state] = n
     for run in _shown(batch, input_ids, wish, user):
-        place = (run.input_id, run.variant_id)
-        places[place] = Cell(run, sum(states[place].values()), states[place], bool(run.fits))  # type: ignore[attr-defined]
+        states = {state: n for state in ExperimentRun.State.values if (n := getattr(run, f"in_{state}"))}
+        places[run.input_id, run.variant_id] = Cell(run, sum(states.values()), states, bool(run.fits))  # type: ignore[attr-defined]
     for place, score in _scores(batch, input_ids, metrics):
         if place in places:
             places[place].scores.append(score)
@@ -319,23 +310,23 @@ def _cells_by_place(
 
 
 def _shown(batch: Batch, input_ids: Collection[UUID], wish: Wish, user: User) -> list[ExperimentRun]:
-    """One run of each place: the first that fits, else the first."""
+    """One run of each place: the first that fits, else the first. `in_queued` ... count them all."""
     fits: Any = Value(True)
     if wish.marks_cells:
         chosen = fitting(batch, wish, input_ids).order_by().values("pk")
         fits = Case(When(pk__in=chosen, then=Value(True)), default=Value(False))
-    rank = Window(
-        RowNumber(), partition_by=[F("input"), F("variant")], order_by=[F("fits").desc(), F("repeat").asc()]
-    )
-    on_page = cells_of(batch).filter(input__in=input_ids)
-    first = on_page.order_by().annotate(fits=fits).annotate(rank=rank).filter(rank=1)
-    shown = list(
-        ExperimentRun.objects.filter(pk__in=first.values("pk"))
-        .annotate(
-            fits=fits,
-            excerpt=Substr("output", 1, EXCERPT),
-            output_length=Length("output"),
-        )
+    here = [F("input"), F("variant")]
+    rank = Window(RowNumber(), partition_by=here, order_by=[F("fits").desc(), F("repeat").asc()])
+    counts = {
+        f"in_{state}": Window(Count("pk", filter=Q(state=state)), partition_by=here)
+        for state in ExperimentRun.State.values
+    }
+    on_page = cells_of(batch).filter(input__in=input_ids).order_by()
+    return list(
+        on_page.annotate(fits=fits, excerpt=Substr("output", 1, EXCERPT), output_length=Length("output"))
+        .annotate(rank=rank, **counts)
+        .with_tally(user)
+        .filter(rank=1)
         .only(
             "input",
             "variant",
@@ -351,8 +342,6 @@ def _shown(batch: Batch, input_ids: Collection[UUID], wish: Wish, user: User) ->
             "thumbs_up",
         )
     )
-    Thumb.objects.attach(shown, user)
-    return shown
 
 
 def _scores(

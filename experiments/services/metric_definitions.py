@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from evalsuite.audit.services import record
 from evalsuite.errors import InvalidBody
@@ -101,11 +101,12 @@ def _wrong_labels(metric: EvalMetricDefinition) -> list[str]:
 def ensure_metric(org: Org, key: str, *, actor: User | None) -> EvalMetricDefinition:
     """The org's metric with this key, created (name = key, scale `custom`) where there is none yet.
 
-    Of many requests that come at once exactly one creates it. Raises InvalidBody as `create_metric`.
+    It stays until the transaction around this ends, so that no merge takes it away from what is given under
+    it. Of many requests that come at once exactly one creates it. Raises InvalidBody as `create_metric`.
     """
     metrics = EvalMetricDefinition.objects.for_org(org)
     metric = metrics.filter(key=key).first()
-    if metric is not None:
+    if metric is not None and _is_held(metric):
         return metric
     require_free("metricKey", key)
     try:
@@ -117,6 +118,16 @@ def ensure_metric(org: Org, key: str, *, actor: User | None) -> EvalMetricDefini
     except IntegrityError:
         return metrics.get(key=key)  # somebody else was faster
     return metric
+
+
+def _is_held(metric: EvalMetricDefinition) -> bool:
+    """False where it has gone meanwhile. Django knows no lock that many can have; SQLite has one writer."""
+    if not connection.features.has_select_for_update:
+        return True
+    with connection.cursor() as cursor:
+        table = EvalMetricDefinition._meta.db_table
+        cursor.execute(f"SELECT 1 FROM {table} WHERE id = %s FOR KEY SHARE", [metric.pk])  # noqa: S608
+        return cursor.fetchone() is not None
 
 
 def require_on_scale(metric: EvalMetricDefinition, value: float) -> None:

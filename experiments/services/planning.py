@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Unpack
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
 from evalsuite import context
 from evalsuite.audit.services import record
-from evalsuite.bulk import insert_alike
+from evalsuite.bulk import Alike, insert_alike
 from evalsuite.clock import in_seconds
 from evalsuite.ids import new_id
 from evalsuite.orgs.models import User
 from experiments.models import Batch, Experiment, ExperimentRun
 from experiments.services import permits
-from experiments.services.drafting import Cell, Wanted, draft
+from experiments.services.drafting import Cell, Setup, Wanted, draft
 from experiments.services.execution import stopping
 from experiments.services.idempotency import Once
 
 DEFAULT_PARALLEL = 16
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.005, 0.05
-COLUMNS = (
+VARYING = (
     "id",
-    "variant_id",
     "input_id",
     "repeat",
     "position",
-    "model_id",
-    "model_provider",
-    "model_name",
-    "model_digest",
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "parameters",
-    "load_key",
     "request_hash",
     "cached_from_id",
     "cached_latency_ms",
@@ -97,32 +89,43 @@ def _start(experiment: Experiment, author: User | None, once: Once | None, wante
 
 
 def _write(batch: Batch, cells: Sequence[Cell]) -> None:
-    rows = [
-        (
-            new_id(),
-            cell.setup.variant.pk,
-            cell.input.pk,
-            cell.repeat,
-            position,
-            cell.setup.model.pk,
-            cell.setup.model.provider.slug,
-            cell.setup.model.name,
-            cell.setup.model.digest,
-            cell.setup.settings.parameters.temperature,
-            cell.setup.settings.parameters.top_p,
-            cell.setup.settings.parameters.max_tokens,
-            cell.setup.parameters,
-            cell.setup.load_key,
-            cell.request_hash,
-            cell.cached_from,
-            cell.cached_latency_ms,
-            cell.messages,
-            cell.snapshot,
+    rows: dict[UUID, list[tuple[object, ...]]] = defaultdict(list)
+    for position, cell in enumerate(cells):
+        rows[cell.setup.variant.pk].append(
+            (
+                new_id(),
+                cell.input.pk,
+                cell.repeat,
+                position,
+                cell.request_hash,
+                cell.cached_from,
+                cell.cached_latency_ms,
+                cell.messages,
+                cell.snapshot,
+            )
         )
-        for position, cell in enumerate(cells)
-    ]
-    shared = {"experiment_id": batch.experiment_id, "batch_id": batch.pk}
-    insert_alike(ExperimentRun, COLUMNS, rows, shared)
+    setups = {cell.setup.variant.pk: cell.setup for cell in cells}
+    groups = [Alike(rows[variant], _shared(batch, setup)) for variant, setup in setups.items()]
+    insert_alike(ExperimentRun, VARYING, *groups)
+
+
+def _shared(batch: Batch, setup: Setup) -> dict[str, object]:
+    """What all cells of a variant have in this batch."""
+    parameters = setup.settings.parameters
+    return {
+        "experiment_id": batch.experiment_id,
+        "batch_id": batch.pk,
+        "variant_id": setup.variant.pk,
+        "model_id": setup.model.pk,
+        "model_provider": setup.model.provider.slug,
+        "model_name": setup.model.name,
+        "model_digest": setup.model.digest,
+        "temperature": parameters.temperature,
+        "top_p": parameters.top_p,
+        "max_tokens": parameters.max_tokens,
+        "parameters": setup.parameters,
+        "load_key": setup.load_key,
+    }
 
 
 def _told(wanted: Wanted, cells: Sequence[Cell]) -> dict[str, object]:

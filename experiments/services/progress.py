@@ -10,7 +10,6 @@ from typing import Self, TypeVar
 from uuid import UUID
 
 from django.db.models import Count, Q
-from django.db.models.functions import Now
 
 from evalsuite.clock import in_seconds
 from evalsuite.errors import InvalidBody
@@ -85,11 +84,18 @@ class Look:
 
 
 def look(batch_id: UUID) -> Look | None:
-    """Three queries, however many cells. None where the batch is gone."""
-    batch = Batch.objects.select_related("author").annotate(db_now=Now()).filter(pk=batch_id).first()
+    """With the counts of its evaluations too. Three queries, however many cells. None where it is gone."""
+    batch = Batch.objects.to_look_at().filter(pk=batch_id).first()
     if batch is None:
         return None
-    rows = ExperimentRun.objects.filter(batch=batch_id).order_by().values_list("state")
+    for name, count in Evaluation.objects.filter(batch=batch_id).counts().items():
+        setattr(batch, f"evaluations_{name}", count)
+    return look_at(batch)
+
+
+def look_at(batch: Batch) -> Look:
+    """At the cells of a batch that came by `to_look_at`. One query."""
+    rows = ExperimentRun.objects.filter(batch=batch).order_by().values_list("state")
     counts = dict.fromkeys(ExperimentRun.State.values, 0)
     lately = minute = 0
     for state, count, closed_lately, in_a_minute in rows.annotate(
@@ -100,8 +106,6 @@ def look(batch_id: UUID) -> Look | None:
         minute += in_a_minute
     for state, count in counts.items():
         setattr(batch, state, count)
-    for name, count in Evaluation.objects.filter(batch=batch_id).counts().items():
-        setattr(batch, f"evaluations_{name}", count)
     now = batch.db_now  # type: ignore[attr-defined]
     age = max(0.1, (now - (batch.started_at or now)).total_seconds())
     throughput = lately / min(SPEED_OVER_S, age)

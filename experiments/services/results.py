@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
-from django.db.models import Avg, Count, F, Q, QuerySet, Sum, Window
-from django.db.models.functions import RowNumber
+from django.db.models import Avg, Count, F, Q, QuerySet, Sum
 
+from evalsuite.percentiles import Percentile
 from experiments import statistics
 from experiments.models import (
     Batch,
@@ -23,7 +21,7 @@ from experiments.services import figures
 from experiments.services.figures import COMPARABLE, SUCCEEDED, Measure, Summed, Which
 from experiments.statistics import Interval
 
-CACHED = SUCCEEDED & (Q(cached_from__isnull=False) | Q(cached_latency_ms__isnull=False, latency_ms=None))
+CACHED = SUCCEEDED & ExperimentRun.TAKEN_OVER
 UNKNOWN = Interval(None, None, "none")
 
 
@@ -96,34 +94,26 @@ def results_of(
     experiment: Experiment,
     *,
     batch: Batch | None = None,
-    variants: Sequence[ExperimentVariant] | None = None,
 ) -> list[VariantResult]:
-    """One result for each variant, also for one that never ran; of one batch alone where asked for.
-
-    `variants` are those of the experiment in their order, where they are at hand.
-    """
+    """One result for each variant, also for one that never ran; of one batch alone where asked for."""
     which = _cells_of(experiment, batch)
     runs = ExperimentRun.objects.filter(which(""))
     rows: QuerySet[Any, Any] = runs.order_by().values("variant").annotate(**_sums())
     sums = {row["variant"]: row for row in rows}
-    counts = {variant: row["latency_n"] for variant, row in sums.items() if row["latency_n"]}
-    ranked = _latencies_by_rank(runs, counts)
-    scores = figures.sums(figures.scores(which, part=_part), "part", "metric_id")
-    thumbs = _thumbs(which)
+    said = figures.sums(figures.judgements(which, part=_part), "part", "measure")
     metrics = EvalMetricDefinition.objects.filter(
         Q(pk__in=experiment.evaluators.order_by().values("metric"))
-        | Q(pk__in={metric for _, metric in scores})
+        | Q(pk__in={measure for _, measure in said})
     )
     columns = list(metrics.order_by("key"))
     return [
         _result(
             variant,
             sums.get(variant.pk, {}),
-            ranked.get(variant.pk, {}),
-            thumbs.get(variant.pk, NO_THUMBS),
-            {metric: scores.get((variant.pk, metric.pk)) for metric in columns},
+            said.get((variant.pk, figures.THUMBS.id)),
+            {metric: said.get((variant.pk, metric.pk)) for metric in columns},
         )
-        for variant in (experiment.variants.order_by("id") if variants is None else variants)
+        for variant in experiment.variants.all()
     ]
 
 
@@ -141,6 +131,8 @@ def _sums() -> dict[str, Any]:
         **cells,
         "latency_n": Count("pk", filter=COMPARABLE),
         "latency_mean": Avg("latency_ms", filter=COMPARABLE),
+        "latency_p50": Percentile("latency_ms", 0.5, filter=COMPARABLE),
+        "latency_p95": Percentile("latency_ms", 0.95, filter=COMPARABLE),
         "cold_starts": Count("pk", filter=SUCCEEDED & Q(cold_start=True)),
         "cached": Count("pk", filter=CACHED),
         "input_sum": Sum("input_tokens", filter=SUCCEEDED),
@@ -150,57 +142,25 @@ def _sums() -> dict[str, Any]:
     }
 
 
-def _latencies_by_rank(
-    runs: QuerySet[ExperimentRun], counts: Mapping[UUID, int]
-) -> dict[UUID, dict[int, float]]:
-    """For each variant the few latencies that its percentiles need, by rank (1 is the fastest)."""
-    if not counts:
-        return {}
-    rank = Window(RowNumber(), partition_by=F("variant_id"), order_by=[F("latency_ms").asc(), F("id").asc()])
-    needed = Q()
-    for variant, n in counts.items():
-        needed |= Q(variant_id=variant, rank__in={*_ranks(n, 0.5), *_ranks(n, 0.95)})
-    found: dict[UUID, dict[int, float]] = {}
-    rows: QuerySet[Any] = runs.filter(COMPARABLE).order_by().annotate(rank=rank).filter(needed)
-    for variant, number, latency in rows.values_list("variant_id", "rank", "latency_ms"):
-        found.setdefault(variant, {})[number] = latency
-    return found
-
-
-def _ranks(n: int, share: float) -> tuple[int, int]:
-    position = 1 + (n - 1) * share
-    return math.floor(position), math.ceil(position)
-
-
-def _percentile(by_rank: Mapping[int, float], n: int, share: float) -> float | None:
-    """Between the two nearest values, as PostgreSQL's percentile_cont has it."""
-    if not n:
-        return None
-    low, high = _ranks(n, share)
-    return by_rank[low] + (by_rank[high] - by_rank[low]) * (1 + (n - 1) * share - low)
-
-
 def _result(
     variant: ExperimentVariant,
     sums: Mapping[str, Any],
-    by_rank: Mapping[int, float],
-    thumbs: Thumbs,
+    thumbs: Summed | None,
     scores: Mapping[EvalMetricDefinition, Summed | None],
 ) -> VariantResult:
     cells = {state: sums.get(f"cells_{state}", 0) for state in ExperimentRun.State.values}
-    n = sums.get("latency_n", 0)
     answered = cells[ExperimentRun.State.SUCCEEDED]
     return VariantResult(
         variant=variant,
         cells={**cells, "total": sum(cells.values())},
-        thumbs=thumbs,
+        thumbs=_thumbs(thumbs) if thumbs else NO_THUMBS,
         latency=Latency(
-            n=n,
+            n=sums.get("latency_n", 0),
             cold_starts=sums.get("cold_starts", 0),
             cached=sums.get("cached", 0),
             mean=sums.get("latency_mean"),
-            p50=_percentile(by_rank, n, 0.5),
-            p95=_percentile(by_rank, n, 0.95),
+            p50=sums.get("latency_p50"),
+            p95=sums.get("latency_p95"),
         ),
         tokens=Tokens(
             sums.get("input_sum"), sums.get("output_sum"), sums.get("input_mean"), sums.get("output_mean")
@@ -232,13 +192,7 @@ def _interval(found: Summed, measure: Measure) -> Interval:
     return statistics.clustered_wilson(found.moments, found.cells)
 
 
-def _thumbs(which: Which) -> Mapping[UUID, Thumbs]:
-    """By variant, of those that have any."""
-    found = figures.sums(figures.thumbs(which, part=_part), "part")
-    return {variant: _thumbs_of(rate) for (variant,), rate in found.items()}
-
-
-def _thumbs_of(rate: Summed) -> Thumbs:
+def _thumbs(rate: Summed) -> Thumbs:
     up = round(rate.total)
     return Thumbs(up, rate.given - up, rate.moments.mean, _interval(rate, figures.THUMBS))
 

@@ -18,7 +18,7 @@ from experiments import forms
 from experiments.forms import checked
 from experiments.models import Batch, Experiment
 from experiments.services import authoring, baselines, estimates, planning, steering
-from experiments.views.context import batch_update, inputs_card, runs_update, variants_card
+from experiments.views.context import as_it_stands, base, batch_update, inputs_card, inputs_shown, runs_update
 from experiments.views.evaluator_cards import evaluators_card
 from llm_routing.models import ChatProfile, RegisteredModel
 
@@ -49,6 +49,15 @@ class DeleteExperiment(Action):
 
 
 class AddVariant(Action):
+    def get(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
+        """What the dialog offers to choose from."""
+        self.experiment(experiment_id)
+        offered = {
+            "profiles": ChatProfile.objects.for_org(self.org),
+            "models": RegisteredModel.objects.usable_by(self.org).select_related("provider"),
+        }
+        return self.answer("variant_selects", offered)
+
     def post(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
         experiment = self.experiment(experiment_id)
         form = forms.VariantForm(request.POST)
@@ -69,16 +78,22 @@ class AddVariant(Action):
             chat_profile=ChatProfile.objects.for_org(self.org).find(profile_id) if profile_id else None,
             config=config,
         )
-        return self.answer("variants_update", variants_card(self, experiment))
+        return self.answer("variants_update", base(self, as_it_stands(self, experiment_id)))
 
 
 class AddInputs(Action):
+    required_permission = {"GET": "org:experiments:read", "POST": "org:experiments:write"}
+
+    def get(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
+        """The first ones, for whoever wants to see them."""
+        return self.answer("inputs_shown", inputs_shown(self.experiment(experiment_id)))
+
     def post(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
         experiment = self.experiment(experiment_id)
         form = forms.InputLinesForm(request.POST)
         checked(form)
         authoring.add_lines(experiment=experiment, author=self.user, contents=form.contents())
-        return self.answer("inputs_update", inputs_card(self, experiment))
+        return self.answer("inputs_update", inputs_card(self, as_it_stands(self, experiment_id)))
 
 
 class StartRun(Action):
@@ -87,7 +102,7 @@ class StartRun(Action):
         form = forms.RunForm(request.POST)
         checked(form)
         planning.start_batch(experiment=experiment, author=self.user, **form.wanted())
-        response = self.answer("runs_update", runs_update(self, experiment))
+        response = self.answer("runs_update", runs_update(self, as_it_stands(self, experiment_id)))
         # What the address named is not what is shown now: an earlier batch, filters, another view.
         return push_url(response, reverse("console:experiment", args=[self.org.pk, experiment.pk]))
 
@@ -125,8 +140,8 @@ class SteerBatch(Action):
     def post(self, request: HttpRequest, org_id: str, batch_id: str) -> HttpResponse:
         batch = Batch.objects.for_org(self.org).select_related("experiment__org").find(batch_id)
         type(self).steer(batch, actor=self.user, **self.wishes())
-        shown = {**batch_update(self, batch), **evaluators_card(self, batch.experiment)}
-        return self.answer("batch_update", shown)
+        shown = batch_update(self, batch_id)
+        return self.answer("batch_update", {**shown, **evaluators_card(self, shown["experiment"])})
 
     def wishes(self) -> dict[str, Any]:
         """What the form says besides the button."""

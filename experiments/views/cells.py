@@ -8,12 +8,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from evalsuite import textdiff
-from evalsuite.ids import parse_id
 from evalsuite.orgs.console import OrgPage
 from evalsuite.web import wants_partial
 from experiments import charts, forms
 from experiments.forms import checked
-from experiments.models import EvalMetricDefinition, EvalScore, Experiment, ExperimentRun, Thumb
+from experiments.models import EvalMetricDefinition, EvalScore, ExperimentRun
 from experiments.models.runs import RunQuerySet
 from experiments.services import feedback
 from experiments.views.actions import Action
@@ -64,8 +63,7 @@ class RateRun(Action):
         own = run.thumbs.filter(rater=self.user, up=pressed).exists()
         given = {"thumbs_up": None if own else pressed}
         feedback.give_feedback(run, org=self.org, actor=self.user, given=given)
-        run.refresh_from_db(fields=["thumbs_up"])
-        Thumb.objects.attach([run], self.user)
+        run = _runs(self).find(run_id)
         place = SHEET if request.POST.get("place") == SHEET else ""
         return self.answer("thumbs", {"run": run, "org": self.org, "can_rate": True, "place": place})
 
@@ -114,18 +112,11 @@ class RemoveScore(Action):
 
 
 def _runs(page: OrgPage) -> RunQuerySet:
-    return ExperimentRun.objects.for_org(page.org).select_related("experiment", "variant", "input", "batch")
-
-
-def opened_cell(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
-    """The sheet of the cell that the query names; nothing where there is no such cell."""
-    wanted = parse_id(page.request.GET.get("cell", ""))
-    run = _runs(page).filter(experiment=experiment, pk=wanted).first() if wanted else None
-    return {**cell_context(page, run), "place": SHEET} if run else {}
+    runs = ExperimentRun.objects.for_org(page.org).with_tally(page.user)
+    return runs.select_related("experiment", "variant", "input", "batch")
 
 
 def cell_context(page: OrgPage, run: ExperimentRun) -> dict[str, Any]:
-    Thumb.objects.attach([run], page.user)
     return {
         **scores_context(page, run),
         "org": page.org,

@@ -75,9 +75,10 @@ class CompareForm(forms.Form):
 
 
 def comparison_context(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
+    experiment.org = page.org
     variants = list(experiment.variants.order_by("id"))
     batches = _offered_batches(experiment, page.request.GET)
-    measures = comparable(experiment)
+    measures = comparable(experiment, batches)
     form = CompareForm(page.request.GET, variants=variants, batches=batches, measures=measures)
     context = {
         "org": page.org,
@@ -115,20 +116,19 @@ def _label(side: Side, other: Side) -> str:
     return str(side.batch or "all batches").capitalize()
 
 
-def comparable(experiment: Experiment) -> list[Measure]:
-    """The metrics of the experiment's newest batch, and the figures of every run."""
-    batch = experiment.batches.select_related("experiment__org").first()
-    return grid.measures_of(batch) if batch else list(figures.OF_EVERY_CELL.values())
+def comparable(experiment: Experiment, batches: Sequence[Batch]) -> list[Measure]:
+    """The metrics of the newest batch, and the figures of every run."""
+    if not batches:
+        return list(figures.OF_EVERY_CELL.values())
+    newest = batches[0]
+    newest.experiment = experiment
+    return grid.measures_of(newest)
 
 
 def _offered_batches(experiment: Experiment, query: QueryDict) -> list[Batch]:
     """The newest ones, and those that are named."""
-    newest = list(experiment.batches.all()[:OFFERED_BATCHES])
-    named = {query.get(name) for name in ("batch", "baselineBatch", "candidateBatch")}
-    if not named - {None, "", ALL_BATCHES} - {str(batch.pk) for batch in newest}:
-        return newest
-    ids = [pk for pk in map(parse_id, map(str, named)) if pk]
-    return [*newest, *experiment.batches.filter(pk__in=ids).exclude(pk__in=[one.pk for one in newest])]
+    named = [parse_id(query.get(name, "")) for name in ("batch", "baselineBatch", "candidateBatch")]
+    return list(experiment.batches.newest_and(OFFERED_BATCHES, named))
 
 
 def _sides(
@@ -170,19 +170,18 @@ def _compared(
 ) -> dict[str, Any]:
     baseline, candidate = sides
     margin = form.value("margin") or 0.0
-    found = comparison.compare(
-        experiment, baseline=baseline, candidate=candidate, metric_key=measure.key, margin=margin
+    seen = comparison.overview(
+        experiment, baseline=baseline, candidate=candidate, measure=measure, margin=margin
     )
-    over_all = comparison.compare_metrics(experiment, baseline=baseline, candidate=candidate)
-    pairs = comparison.pairs(experiment, baseline=baseline, candidate=candidate, metric_key=measure.key)
-    groups = grouped(pairs, margin=margin, direction=measure.direction)
+    found = seen.chosen
+    groups = grouped(seen.pairs, margin=margin, direction=measure.direction)
     shown = form.value("show") or next((key for key in GROUPS if groups[key]), "worse")
     cases = Paginator(groups[shown], PAIRS_PER_PAGE).get_page(page.request.GET.get("page"))
     return {
         "found": found,
         "verdict": wording.verdict(found),
-        "over_all": over_all,
-        "adjusted": next((one for one in over_all if one.metric_key == measure.key), None),
+        "over_all": seen.every,
+        "adjusted": next((one for one in seen.every if one.metric_key == measure.key), None),
         "line": charts.interval_line(found.difference, found.low, found.high, found.margin),
         "group_counts": [(key, label, len(groups[key])) for key, label in GROUPS.items()],
         "shown_group": shown,

@@ -6,12 +6,11 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 
 from evalsuite.orgs.console import OrgPage
 from experiments.evaluators.registry import KINDS
 from experiments.models import Evaluator, Experiment, ExperimentRun
-from experiments.services.evaluation_queue import counts_by_evaluator
 from llm_routing.models import RegisteredModel
 
 RECENT_BATCHES = 20
@@ -39,21 +38,19 @@ class Line:
 
 
 def evaluators_card(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
-    rows = list(experiment.evaluators.select_related("metric").order_by("id"))
-    counts = counts_by_evaluator([row.pk for row in rows])
-    lines = [_line(row, **counts[row.pk]) for row in rows]
+    """Of an experiment `as_it_stands`."""
+    found: Any = experiment
+    rows = experiment.evaluators.select_related("metric").with_progress().order_by("id")
+    lines = [_line(row) for row in rows]
+    enabled = [line for line in lines if line.row.enabled]
     return {
         "org": page.org,
         "experiment": experiment,
         "can_write": "org:experiments:write" in page.permissions,
         "evaluators": lines,
         "evaluations_ended": sum(line.ended for line in lines),
-        "has_more_to_tell": any(line.row.enabled for line in lines)
-        and (
-            any(line.pending for line in lines if line.row.enabled)
-            or experiment.batches.filter(finished_at=None).exists()
-        ),
-        "can_evaluate": any(line.row.enabled for line in lines) and has_answers(experiment),
+        "has_more_to_tell": any(line.pending or found.under_way for line in enabled),
+        "can_evaluate": enabled and found.has_answers,
     }
 
 
@@ -73,13 +70,7 @@ def _answers(experiment: Experiment) -> QuerySet[ExperimentRun]:
     return experiment.runs.filter(state=ExperimentRun.State.SUCCEEDED, batch__finished_at__isnull=False)
 
 
-def has_answers(experiment: Experiment) -> bool:
-    """Batch by batch: an index leads to the answers of each."""
-    answers = ExperimentRun.objects.filter(batch=OuterRef("pk"), state=ExperimentRun.State.SUCCEEDED)
-    return experiment.batches.filter(Exists(answers), finished_at__isnull=False).exists()
-
-
-def _line(row: Evaluator, *, pending: int, done: int, missing: int) -> Line:
+def _line(row: Any) -> Line:
     kind = KINDS[row.kind]
     model = row.config.get("modelName") or "the default model"
     return Line(
@@ -87,9 +78,9 @@ def _line(row: Evaluator, *, pending: int, done: int, missing: int) -> Line:
         title=kind.title,
         words=row.config.get("rubric") or describe(row.kind),
         model=model if kind.needs_call else "",
-        pending=pending,
-        done=done,
-        missing=missing,
+        pending=row.pending,
+        done=row.done,
+        missing=row.missing,
     )
 
 

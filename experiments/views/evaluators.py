@@ -18,6 +18,7 @@ from experiments.models import METRIC_KEY, Evaluator, Experiment
 from experiments.services import authoring, changes
 from experiments.services.evaluating import evaluate_again
 from experiments.views.actions import Action
+from experiments.views.context import as_it_stands
 from experiments.views.evaluator_cards import (
     describe,
     evaluate_again_dialog,
@@ -38,12 +39,16 @@ class EvaluatorAction(Action):
         return rows.select_related("metric", "experiment__org").find(evaluator_id)
 
     def card(self, experiment: Experiment) -> HttpResponse:
-        return self.answer("evaluators_card", evaluators_card(self, experiment))
+        return self.answer("evaluators_card", self.shown(experiment))
 
     def saved(self, experiment: Experiment) -> HttpResponse:
         """Into the dialog: nothing, and the card beside it."""
-        response = self.answer("evaluators_update", evaluators_card(self, experiment))
+        response = self.answer("evaluators_update", self.shown(experiment))
         return trigger_client_event(response, SAVED)
+
+    def shown(self, experiment: Experiment) -> dict[str, Any]:
+        """The card after what was done."""
+        return evaluators_card(self, as_it_stands(self, experiment.pk))
 
     def dialog(self, experiment: Experiment, evaluator: Evaluator | None, **shown: Any) -> HttpResponse:
         return self.answer(
@@ -128,7 +133,7 @@ class Evaluators(EvaluatorAction):
     required_permission = {"GET": "org:experiments:read", "POST": "org:experiments:write"}
 
     def get(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
-        shown = evaluators_card(self, self.experiment(experiment_id))
+        shown = evaluators_card(self, as_it_stands(self, experiment_id))
         response = self.answer("evaluators_card", shown)
         if request.GET.get("ended", "") != str(shown["evaluations_ended"]):
             trigger_client_event(response, SCORED)

@@ -10,9 +10,15 @@ from django.shortcuts import render
 from evalsuite.ids import parse_id
 from evalsuite.orgs.console import OrgPage
 from evalsuite.web import wants_partial
-from experiments.models import Batch, Experiment
-from experiments.views.cells import opened_cell
-from experiments.views.context import LISTED, batch_update, detail, results_alone, runs_update
+from experiments.models import Experiment
+from experiments.views.context import (
+    LISTED,
+    as_it_stands,
+    batch_update,
+    detail,
+    results_alone,
+    runs_update,
+)
 
 
 class ExperimentsPage(OrgPage):
@@ -30,14 +36,15 @@ class ExperimentPage(OrgPage):
     required_permission = "org:experiments:read"
 
     def get(self, request: HttpRequest, org_id: str, experiment_id: str) -> HttpResponse:
-        experiment = Experiment.objects.for_org(self.org).find(experiment_id)
+        experiment = as_it_stands(self, experiment_id)
         if wants_partial(request):  # type: ignore[arg-type]
             if request.htmx.target == "results-view":  # type: ignore[attr-defined]
                 results = results_alone(self, experiment)
                 return render(request, "experiments/partials/results_view.html", results)
             runs = runs_update(self, experiment)
             return render(request, "experiments/partials/runs_update.html", runs)
-        context = {**listed(self), **detail(self, experiment), **opened_cell(self, experiment)}
+        cell = parse_id(request.GET.get("cell", ""))
+        context = {**listed(self), **detail(self, experiment), "opened_cell": cell}
         return render(request, "experiments/page.html", context)
 
 
@@ -47,8 +54,7 @@ class BatchUpdate(OrgPage):
     required_permission = "org:experiments:read"
 
     def get(self, request: HttpRequest, org_id: str, batch_id: str) -> HttpResponse:
-        batch = Batch.objects.for_org(self.org).select_related("experiment__org").find(batch_id)
-        return render(request, "experiments/partials/batch_update.html", batch_update(self, batch))
+        return render(request, "experiments/partials/batch_update.html", batch_update(self, batch_id))
 
 
 def listed(page: OrgPage) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, Window
+from django.db.models import Count, Prefetch, Window
 from django.http import QueryDict
 
 from evalsuite.orgs.console import OrgPage
-from experiments.models import Batch, ExperimentVariant, Thumb
+from experiments.models import Batch, EvalScore, ExperimentVariant
 from experiments.models.runs import RunQuerySet
-from experiments.services import grid
+from experiments.services import figures, grid
 from experiments.services.grid import Wish
 from experiments.services.results import VariantResult
 from experiments.views.summary import charts_of, results_in
@@ -46,7 +46,7 @@ def look(given: QueryDict, batch: Batch, results: Sequence[VariantResult] | None
     query.pop("cell", None)  # links lead to a cell of their own, or to none
     if results:
         variants = [result.variant for result in results]
-        measures = grid.with_figures(one.metric for one in results[0].metrics)
+        measures = figures.with_figures(one.metric for one in results[0].metrics)
     else:
         variants, measures = grid.variants_in(batch), grid.measures_of(batch)
     form = WishForm(query, measures=measures, variants=variants)
@@ -84,9 +84,7 @@ def contents(page: OrgPage, seen: Look) -> dict[str, Any]:
     number = seen.query.get("page")
     shared = asked(seen)
     if seen.view == "list":
-        shown = Paginator(list_cells(seen), RUNS_PER_PAGE).get_page(number)
-        Thumb.objects.attach(shown.object_list, page.user)
-        return {**shared, "page": shown}
+        return {**shared, "page": Paginator(list_cells(page, seen), RUNS_PER_PAGE).get_page(number)}
     if seen.view == "charts":
         results = results_in(seen.batch) if seen.results is None else seen.results
         return {**shared, "results": results, "charts": charts_of(results)}
@@ -98,7 +96,7 @@ def contents(page: OrgPage, seen: Look) -> dict[str, Any]:
         "page": inputs,
         "rows": rows,
         "columns": models_by_variant(rows, seen.variants),
-        "trace": "".join(cell.trace if cell else "--" for row in rows for cell in row.cells),
+        "trace": "".join(cell.trace if cell else "-" * grid.TRACE for row in rows for cell in row.cells),
     }
 
 
@@ -111,30 +109,33 @@ def asked(seen: Look) -> dict[str, Any]:
     }
 
 
-def list_cells(seen: Look) -> RunQuerySet:
+def list_cells(page: OrgPage, seen: Look) -> RunQuerySet:
     """As the flat list shows them, in the order of work."""
     cells = grid.fitting(seen.batch, seen.wish)
     if seen.wish.differ:
         cells = cells.filter(input__in=grid.inputs_in(seen.batch, seen.wish).order_by().values("pk"))
     return (
         cells.select_related("variant", "input")
-        .prefetch_related("scores__metric")
+        .prefetch_related(Prefetch("scores", EvalScore.objects.select_related("metric")))
+        .with_tally(page.user)
         .defer("messages", "thinking", "parameters", "snapshot")
         .order_by("position", "id")
     )
 
 
 def grid_page(seen: Look, number: str | None) -> Page[Any]:
-    """A page of inputs. They are found and all are counted by one statement."""
+    """A page of inputs, the last one for a number behind it. They are found and all are counted at once."""
     order = grid.sorted_inputs(seen.batch, seen.wish, seen.variants)
     counted = order.annotate(of=Window(Count("pk")))
     wanted = page_number(number)
     found = list(counted[(wanted - 1) * INPUTS_PER_PAGE : wanted * INPUTS_PER_PAGE])
+    if not found and wanted > 1:  # the last one, from its end on: a remainder of none is a full page
+        found = list(counted.reverse()[:INPUTS_PER_PAGE])[::-1]
+        on_it = found[0].of % INPUTS_PER_PAGE if found else 0
+        found = found[-on_it:]
     paginator = Paginator(order, INPUTS_PER_PAGE)
-    if not found and wanted > 1:  # behind the end: the last one there is
-        return paginator.get_page(wanted)
     paginator.count = found[0].of if found else 0
-    return Page(found, wanted, paginator)
+    return Page(found, min(wanted, paginator.num_pages), paginator)
 
 
 def page_number(text: str | None) -> int:

@@ -21,7 +21,7 @@ from evalsuite.orgs.permissions import Permission
 from evalsuite.web import wants_partial
 from experiments import forms
 from experiments.forms import checked
-from experiments.models import Batch, EvalMetricDefinition, Experiment, ExperimentRun, Thumb
+from experiments.models import Batch, EvalMetricDefinition, Experiment, ExperimentRun
 from experiments.services import feedback, review
 from experiments.services.review import Queue
 
@@ -103,8 +103,8 @@ class ReviewView(OrgPage):
             run_id = queue.begin()
         if run_id is None:
             return {"batch": batch, "queue": queue}
-        run = ExperimentRun.objects.filter(batch=batch).select_related("variant").get(pk=run_id)
-        Thumb.objects.attach([run], self.user)
+        runs = ExperimentRun.objects.filter(batch=batch).with_tally(self.user)
+        run = runs.select_related("variant").get(pk=run_id)
         score = run.scores.filter(rater=self.user, metric=metric).first() if metric else None
         keys = review.keys_of(metric) if metric else []
         return {

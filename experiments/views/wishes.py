@@ -55,7 +55,6 @@ class WishForm(forms.Form):
         values = self.cleaned_data
         a, b = self._pair(values)
         measure = self.measures.get(values.get("metric", ""))
-        own = [one for one in self.measures.values() if one.metric_id]
         return Wish(
             state=values.get("state", ""),
             thumb=values.get("thumb", ""),
@@ -66,7 +65,7 @@ class WishForm(forms.Form):
             b=b,
             differ=bool(values.get("differ") and a and b),
             sort=Sort(values.get("sort") or Sort.INPUT),
-            order_by=measure or next(iter([*own, *self.measures.values()]), None),
+            order_by=measure or next(iter(self.measures.values()), None),
         )
 
     def _pair(self, values: dict[str, Any]) -> tuple[ExperimentVariant | None, ExperimentVariant | None]:

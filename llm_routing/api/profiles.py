@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
-from drf_spectacular.utils import extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -131,9 +131,13 @@ class VersionList(VersionsView, Paged):
         return self.versions()
 
 
+VERSION = OpenApiParameter("version", {"type": "integer", "minimum": 1}, OpenApiParameter.PATH)
+
+
 class VersionRestore(VersionsView):
     """What an earlier version said becomes the next version."""
 
+    @extend_schema(parameters=[VERSION])
     @acts("chat_profile_version_restore", None, {200: envelope("chatProfile", ProfileSerializer)})
     def post(self, request: Request, **ids: str) -> Response:
         profile = self.profile()

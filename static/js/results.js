@@ -36,7 +36,8 @@ function show() {
 document.addEventListener("htmx:afterSwap", (event) => {
   if (event.detail.target?.id !== "cell-sheet") return;
   // One entry of the history for the sheet, however many cells are looked at in it.
-  if (sheet().open) history.replaceState({ htmx: true }, "", address(openCell()));
+  const isThere = sheet().open || new URLSearchParams(location.search).has("cell");
+  if (isThere) history.replaceState({ htmx: true }, "", address(openCell()));
   else history.pushState({ htmx: true }, "", address(openCell()));
   show();
 });
@@ -114,5 +115,3 @@ for (const name of ["htmx:afterSwap", "htmx:oobAfterSwap"]) {
   document.addEventListener(name, (event) => isResults(event) && restore());
 }
 
-document.addEventListener("htmx:historyRestore", show);
-show();

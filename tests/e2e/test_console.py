@@ -135,6 +135,27 @@ def test_phone_has_its_bar_and_no_sideways_scrolling(signed_in, org, model):
         require_accessible(page)
 
 
+def test_what_is_opened_is_fetched_then(signed_in, org, alice, model):
+    other = factories.make_org("Zweite")
+    alice.memberships.create(org=other, role="viewer")
+    experiment = factories.make_experiment(org, inputs=2, variants=0)
+    page = signed_in
+    page.goto(f"/app/orgs/{org.pk}/experiments/{experiment.pk}")
+    page.get_by_text("Show 2 inputs").click()
+    expect(page.locator("#inputs-card .key")).to_have_text(["case_1", "case_2"])
+
+    page.get_by_role("button", name="Add variant").click()
+    page.locator("#variant-name").fill("Kind")
+    page.get_by_text("Template, model and parameters").click()
+    page.get_by_label("Model", exact=True).select_option(str(model.pk))
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator("#variants-card .chip")).to_have_text(model.name)
+
+    page.locator(".org-switch").click()
+    page.get_by_role("link", name="Zweite").click()
+    expect(page.locator(".org-switch")).to_contain_text("Zweite")
+
+
 @pytest.mark.parametrize("width", [390, 360])
 def test_a_phone_shows_the_whole_bar_and_the_rest_in_the_menu(signed_in, org, alice, width):
     alice.is_staff = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 
 import pytest
@@ -49,11 +50,11 @@ def test_figures_come_by_the_stream_without_a_request(signed_in, embedded_worker
     page = signed_in
     page.route(UPDATE, lambda route: None)  # never answered
     show(9, seconds="0.7")
-    expect(count("succeeded")).to_have_text("2")
-    expect(page.get_by_text("2 of 9 done")).to_be_visible()
+    # Which numbers are seen on the way is left to chance: two cells may end between two looks.
+    expect(page.get_by_text(re.compile("[1-8] of 9 done"))).to_be_visible()
     expect(page.get_by_text(" left", exact=False)).to_be_visible()
     expect(page.get_by_text("cells/", exact=False)).to_be_visible()
-    expect(count("succeeded")).to_have_text("3")
+    expect(count("succeeded")).to_have_text("9")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def _until(is_so):
 def test_an_answer_to_a_button_finds_its_place_however_late_it_comes(signed_in, embedded_worker, show):
     page, late = signed_in, []
     page.route("**/pause", lambda route: late.append((route, route.fetch())))
-    show(9, seconds="1")
+    show(9, seconds="0.7")
     page.get_by_role("button", name="Pause").click()
     page.wait_for_timeout(3_000)  # meanwhile the page is kept up to date
     ((route, answer),) = late
@@ -156,7 +157,7 @@ def test_an_answer_to_a_button_finds_its_place_however_late_it_comes(signed_in, 
 
 def test_an_update_from_before_a_press_does_not_undo_what_it_shows(signed_in, embedded_worker, show):
     page, late = signed_in, []
-    show(9, seconds="1")
+    show(9, seconds="0.7")
     expect(page.locator(".cell .output").first).to_be_visible()
     page.route(UPDATE, lambda route: late.append((route, route.fetch())))
     while not late:
@@ -174,7 +175,7 @@ def test_an_update_from_before_a_press_does_not_undo_what_it_shows(signed_in, em
 
 def test_the_keyboard_stays_where_it_was(signed_in, embedded_worker, show):
     page = signed_in
-    show(9, seconds="1")
+    show(9, seconds="0.7")
     page.get_by_role("button", name="Pause").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Resume")).to_be_focused()

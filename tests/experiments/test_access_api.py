@@ -11,6 +11,8 @@ from experiments.models import EvalScore, Evaluator
 from experiments.urls import api_urlpatterns
 from tests import factories
 
+pytestmark = pytest.mark.matrix
+
 READ, RATE, WRITE = ("org:experiments:read", "org:experiments:rate", "org:experiments:write")
 ROUTES = [
     ("GET", "metrics", READ),

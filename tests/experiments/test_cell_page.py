@@ -71,10 +71,9 @@ def test_the_sheet_tells_all_that_made_the_answer(client, runs, run, org, alice)
 
 def test_the_address_of_a_cell_opens_its_sheet(client, runs, run, org):
     url = f"/app/orgs/{org.pk}/experiments/{run.experiment_id}"
-    assert f'data-sheet-cell="{run.pk}"' in client.get(f"{url}?cell={run.pk}").content.decode()
-    elsewhere = cell(make_batch(make_experiment(org)), 1, "case_1")
-    for other in (elsewhere.pk, new_id(), "nonsense"):
-        assert "data-sheet-cell" not in client.get(f"{url}?cell={other}").content.decode()
+    page = client.get(f"{url}?cell={run.pk}").content.decode()
+    assert f'hx-get="{runs}/{run.pk}" hx-trigger="load"' in page
+    assert 'hx-trigger="load"' not in client.get(f"{url}?cell=nonsense").content.decode()
 
 
 def test_a_note_is_kept_and_cleared(client, runs, run):

@@ -7,7 +7,8 @@ import pytest
 from evalsuite.errors import InvalidBody, NotFound
 from experiments.models import EvalScore
 from experiments.services import wording
-from experiments.services.comparison import Call, Side, compare, compare_metrics, pairs
+from experiments.services.comparison import Call, Side, compare_metrics, overview
+from experiments.services.figures import Measure
 from tests import factories
 
 
@@ -27,6 +28,11 @@ def score(experiment, variant, metric, values):
         run = factories.make_run(experiment, variant=variant, input=row)
         if value is not None:
             EvalScore.objects.create(run=run, metric=metric, value=value)
+
+
+def compare(experiment, *, metric_key, **wishes):
+    (found,) = compare_metrics(experiment, metric_keys=[metric_key], **wishes)
+    return found
 
 
 @pytest.fixture
@@ -52,8 +58,9 @@ def test_inputs_on_one_side_only_are_counted_and_left_out(experiment, sides, met
     score(experiment, sides["candidate"].variant, metric, [1, 3, None])
     found = compare(experiment, **sides, metric_key="correctness")
     assert (found.pairs, found.only_baseline, found.only_candidate) == (2, 2, 0)
-    shown = pairs(experiment, **sides, metric_key="correctness")
-    assert [(one.input_key, one.difference) for one in shown] == [("case_1", 0.0), ("case_2", 1.0)]
+    shown = overview(experiment, **sides, measure=Measure.of(metric)).pairs
+    first, second = experiment.inputs.order_by("id")[:2]
+    assert [(one.input_id, one.difference) for one in shown] == [(first.pk, 0.0), (second.pk, 1.0)]
 
 
 def test_holm_over_all_that_is_compared(experiment, sides, metric):
@@ -91,7 +98,7 @@ def test_repeats_and_raters_are_averaged_first(experiment, sides, metric, alice)
     run = factories.make_run(experiment, variant=sides["candidate"].variant, input=row)
     for rater, value in ((alice, 2), (factories.make_user("bob"), 5)):
         EvalScore.objects.create(run=run, metric=metric, rater=rater, value=value)
-    (pair,) = pairs(experiment, **sides, metric_key="correctness")
+    (pair,) = overview(experiment, **sides, measure=Measure.of(metric)).pairs
     assert (pair.baseline, pair.candidate) == (pytest.approx(9 / 5), 3.5)
 
 

@@ -185,6 +185,15 @@ def answer(cell, content="late"):
     return recording.Answered(cell, Completion(content=content, timings=Timings(total_ms=1)))
 
 
+def test_a_batch_that_stands_still_gives_no_cell(experiment, alice):
+    batch, [cell] = claimed(experiment)
+    steering.pause(batch, actor=alice)
+    assert claiming.claim(batch, group_of(batch), 1, "another").cells == []
+    steering.resume(batch, actor=alice)
+    [second] = claiming.claim(batch, group_of(batch), 1, "another").cells
+    assert second.run_id != cell.run_id
+
+
 def test_a_worker_that_was_given_up_records_nothing(experiment):
     batch, [cell] = claimed(experiment)
     ExperimentRun.objects.filter(pk=cell.run_id).update(lease_until=timezone.now() - timezone.timedelta(1))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from evalsuite.audit.models import AuditEvent
-from experiments.models import Experiment, ExperimentRun
+from experiments.api import experiments as experiments_api
+from experiments.models import Experiment, ExperimentInput, ExperimentRun
 from tests import factories
 
 
@@ -130,6 +134,44 @@ def test_only_the_newest_50_inputs_and_100_runs_are_nested_with_true_totals(api,
     assert (shown[1]["inputCount"], shown[1]["runCount"]) == (60, 121)
     assert shown[1]["inputs"][0]["key"] == "case_60"
     assert [row["repeat"] for row in shown[1]["runs"]] == list(range(121, 21, -1))
+
+
+def test_nested_rows_are_to_the_letter_those_of_their_own_lists(api, org, alice, url):
+    """The database makes the former, the serializers the latter."""
+    experiment = factories.make_experiment(org, inputs=1, variants=1)
+    moments = [datetime(2026, 1, 31, 23, 59, 59, after, UTC) for after in (0, 120_000, 1)]
+    odd = '\u2028 "\\" \t\x7f ü \U0001f600 </script>'
+    experiment.inputs.create(key="odd", content=odd, metadata={"b": [1.0, None], "a": {"ü": odd}})
+    ExperimentInput.objects.update(created_at=moments[0])
+    factories.make_run(experiment, state="queued", output="", latency_ms=None, max_tokens=5)
+    original = factories.make_run(experiment, started_at=moments[0], finished_at=moments[1])
+    cached = {"latency_ms": None, "cached_latency_ms": 40}
+    factories.make_run(experiment, cached_from=original, **cached)
+    factories.make_run(experiment, **cached)
+    factories.make_run(experiment, state="failed", output=odd, error_code="BROKEN", error_message=odd)
+    experiment.runs.filter(state="failed").update(finished_at=Now())  # by the database's own clock
+    for up in (True, False):
+        rated = factories.make_run(experiment, cold_start=up, temperature=0, started_at=moments[2])
+        path = f"/api/v1/orgs/{org.pk}/experiments/runs/{rated.pk}/feedback"
+        assert api.post(path, {"thumbsUp": up, "note": odd}, format="json").status_code == 200
+    nested = api.get(url).content
+    for name in ("runs", "inputs"):
+        rows = api.get(f"{url}/{experiment.pk}/{name}").content.removesuffix(b',"next":null}')
+        assert rows[1:] in nested, (rows, nested)
+
+
+def test_a_large_page_is_sent_in_pieces_and_is_the_same(api, org, url, monkeypatch):
+    for _ in range(experiments_api.FIRST + 2):
+        factories.make_run(factories.make_experiment(org, inputs=2, variants=1))
+    at_once = api.get(f"{url}?limit=6")
+    monkeypatch.setattr(experiments_api, "MOST_AT_ONCE", 0)
+    with CaptureQueriesContext(connection) as asked:
+        answer = api.get(f"{url}?limit=6")
+        pieces = list(answer)
+    assert len(pieces) == 7
+    assert b"".join(pieces) == at_once.content
+    assert answer["Content-Type"] == at_once["Content-Type"]
+    assert len(asked) <= 15
 
 
 def test_nested_false_leaves_the_nests_out_and_keeps_the_counts(api, org, url):

@@ -11,6 +11,7 @@ from evalsuite.audit.verifying import verify
 from evalsuite.metrics.models import Total
 from evalsuite.orgs.models import Org
 from evalsuite.quotas.models import UsageRecord
+from experiments.loadtest.shape import Shape
 from experiments.models import Batch, EvalScore, Experiment, ExperimentRun, RunAttempt, Thumb
 from tests.quotas.helpers import assert_books_balance
 
@@ -59,8 +60,12 @@ def test_nothing_is_put_over_or_beside_what_is_there(loaded):
     assert ExperimentRun.objects.count() == 440
 
 
-@pytest.mark.parametrize("wrong", [{"cells": 441}, {"largest": 444}, {"orgs": 0}])
+@pytest.mark.parametrize("wrong", [{"cells": 441}, {"largest": 444}, {"orgs": 0}, {"empty": 99}])
 def test_a_size_that_cannot_be_is_refused(db, wrong):
     with pytest.raises(CommandError):
         call_command("load_test_data", processes=1, **{**SIZES, **wrong})
     assert not Org.objects.exists()
+
+
+def test_the_oldest_experiments_may_be_empty():
+    assert list(Shape(experiments=4, cells=28, largest=4, empty=1).inputs()) == [0, 3, 3, 1]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Event
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 
 from evalsuite.audit.models import AuditEvent
 from evalsuite.errors import Conflict
 from evalsuite.metrics.models import Change
 from experiments.models import EvalMetricDefinition, EvalScore, Evaluation, Evaluator
+from experiments.services.feedback import give_score
 from experiments.services.merging import merge_metrics
 from tests import factories
 
@@ -136,3 +141,46 @@ def test_what_cannot_be_merged_is_left_as_it_is(experiment, runs, metrics, alice
 def test_one_metric_alone_is_nothing_to_merge(metrics, alice):
     with pytest.raises(Conflict):
         merge_metrics(metrics[0], metrics[:1], actor=alice)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_score_that_comes_while_metrics_are_merged_is_kept(runs, metrics, alice, org):
+    """The metric goes under its hands: it is one that does not exist yet then."""
+    survivor, twin, _ = metrics
+    score(runs[1], twin, 5, rater=alice)
+    begun = Event()
+
+    def merge():
+        with transaction.atomic():
+            merge_metrics(survivor, [twin], actor=alice)
+            begun.set()
+            time.sleep(0.3)
+        connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        merged = pool.submit(merge)
+        begun.wait()
+        given = give_score(runs[0], org=org, rater=alice, metric_key=twin.key, value=3, note=None)
+        merged.result()
+    assert {(one.run_id, one.metric.key) for one in EvalScore.objects.select_related("metric")} == {
+        (runs[0].pk, twin.key),
+        (runs[1].pk, survivor.key),
+    }
+    assert given.metric_id != twin.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_merge_waits_for_a_score_that_is_under_way(runs, metrics, alice, org):
+    survivor, twin, _ = metrics
+
+    def merge():
+        merge_metrics(survivor, [twin], actor=alice)
+        connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            give_score(runs[0], org=org, rater=alice, metric_key=twin.key, value=3, note=None)
+            merged = pool.submit(merge)
+            time.sleep(0.3)
+        merged.result()
+    assert EvalScore.objects.get().metric == survivor

@@ -110,9 +110,10 @@ def test_what_run_refuses_the_plan_refuses(api, url, experiment):
 
 @pytest.mark.django_db(transaction=True)
 def test_the_estimate_is_within_a_quarter_of_what_it_takes(embedded_worker, org, alice, api, url):
-    with ObedientOllama(delay_s=0.2) as ollama:
+    # Long answers: what other processes of a busy machine take from the second batch is little beside them.
+    with ObedientOllama(delay_s=1) as ollama:
         factories.set_default_model(org, factories.make_model(base_url=ollama.base_url, slots=4))
-        experiment = factories.make_experiment(org, inputs=20, variants=1)
+        experiment = factories.make_experiment(org, inputs=4, variants=1)
         first = planning.start_batch(experiment=experiment, author=alice)
         assert planning.wait_until_finished(first, timeout_s=60)
         answer = api.post(f"{url}/{experiment.pk}/run/plan", {"repeats": 3}, format="json").json()["plan"]

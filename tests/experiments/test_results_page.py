@@ -70,6 +70,16 @@ def test_a_page_has_so_many_inputs(client, alice, org, show):
     second = client.get(f"{url}?page=2", headers=PART).content.decode()
     assert rows(second) == [f"case_{n}" for n in range(26, 31)]
     assert "Page 2 of 2" in second
+    behind = client.get(f"{url}?page=9", headers=PART).content.decode()
+    assert (rows(behind), "Page 2 of 2" in behind) == (rows(second), True)
+
+
+def test_behind_the_end_a_full_last_page_is_shown_whole(client, alice, org):
+    experiment = make_experiment(org, inputs=50)
+    make_batch(experiment)
+    client.force_login(alice)
+    url = f"/app/orgs/{org.pk}/experiments/{experiment.pk}"
+    assert rows(client.get(f"{url}?page=9", headers=PART).content.decode())[0] == "case_26"
 
 
 def test_by_state(show, batch):

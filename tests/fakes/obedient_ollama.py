@@ -28,6 +28,7 @@ class ObedientOllama:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            is_counted = False
 
             def log_message(self, *_):
                 pass
@@ -44,13 +45,19 @@ class ObedientOllama:
                 with ollama.lock:
                     ollama.now += 1
                     ollama.peak = max(ollama.peak, ollama.now)
+                self.is_counted = True
                 try:
                     self.chat(body)
                 except (BrokenPipeError, ConnectionResetError):
                     ollama.left += 1
                 finally:
-                    with ollama.lock:
-                        ollama.now -= 1
+                    self.uncount()
+
+            def uncount(self):
+                """Before the last word goes out: whoever has read it may call again at once."""
+                with ollama.lock:
+                    ollama.now -= self.is_counted
+                    self.is_counted = False
 
             def chat(self, body):
                 prompt = body["messages"][-1]["content"]
@@ -84,6 +91,7 @@ class ObedientOllama:
                 for piece in (text[:6], text[6:]):
                     message = {"role": "assistant", "content": piece}
                     self.chunk({"model": model, "message": message, "done": False})
+                self.uncount()
                 if not broken:
                     self.chunk({
                         "model": model, "message": {"role": "assistant", "content": ""}, "done": True,
@@ -99,6 +107,7 @@ class ObedientOllama:
                 self.wfile.flush()
 
             def send_json(self, status, value):
+                self.uncount()
                 data = json.dumps(value).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

@@ -141,6 +141,7 @@ def test_a_key_may_what_it_was_given_and_what_that_implies(make, org):
     assert experiments(writer, org) == OPEN
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("path", "method"), API_CALLS)
 def test_a_key_with_nothing_but_one_permission_gets_403_wherever_another_is_needed(make, org, path, method):
     """Every route of the API: the key is stopped by the permission, before anything is looked up."""
@@ -174,6 +175,7 @@ def test_a_key_with_all_it_may_have_makes_no_keys_and_touches_no_members(make, u
     assert Membership.objects.count() == 1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(("path", "method"), CONSOLE_CALLS)
 def test_a_key_opens_no_page_of_the_console(make, org, path, method):
     _, client = make()

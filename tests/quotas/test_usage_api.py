@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import timedelta
 
 import pytest
@@ -116,6 +117,34 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(get, org, today, djan
             assert len(rows(get(groupBy=group))) == 12
 
 
+@pytest.mark.parametrize("group", ["model", "user", "experiment"])
+def test_pages_follow_each_other_with_the_total_of_all(api, get, org, group):
+    for n in range(5):  # two with equal use
+        call = a_call(
+            model=f"m{n}",
+            user_id=factories.make_user(org=org).pk,
+            experiment_id=factories.make_experiment(org).pk,
+        )
+        settle(org, [used(call, max(1, n), 0)])
+    whole = rows(get(groupBy=group))
+    pages, response = [], get(groupBy=group, limit=2)
+    while True:
+        assert response.json()["total"] == {"calls": 5, "inputTokens": 11, "outputTokens": 0}
+        pages.append(rows(response))
+        if not (following := response.json()["next"]):
+            break
+        response = api.get(following)
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert [row for page in pages for row in page] == whole
+    assert [row[3] for row in whole] == [4, 3, 2, 1, 1]
+
+
+def test_a_page_behind_the_last_one_is_empty(get, history):
+    cursor = b64encode(b"o=99999999999999999999").decode()
+    assert rows(get(groupBy="model", cursor=cursor)) == []
+    assert get(cursor="nonsense").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
@@ -125,6 +154,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(get, org, today, djan
         ({"from": "2026-02-02", "to": "2026-02-01"}, "from"),
         ({"from": "2020-01-01", "to": "2026-01-01"}, "from"),
         ({"to": "20260101"}, "to"),
+        ({"limit": "201"}, "limit"),
     ],
 )
 def test_a_bad_query_is_400_and_names_the_field(get, query, field):

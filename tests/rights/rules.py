@@ -160,6 +160,7 @@ _FACTS = {"name": "Other", "temperature": 1, "top_p": 1}
 _PLACE = {"base_url": "http://127.0.0.1:8", "slots": "2", "weight": "1"}
 _WAITS = {f"{name}_timeout": "9" for name in ("connect", "first_token", "idle", "total")}
 CONSOLE = [
+    Rule("GET", "menu", READ),
     Rule("GET", "playground", PLAY),
     Rule("GET", "playground/history", PLAY),
     Rule("GET", "playground/sessions/{session}", PLAY),
@@ -179,7 +180,9 @@ CONSOLE = [
     ),
     Rule("POST", f"{_ONE}/baseline", WRITE, {"batch": "{batch}"}),
     Rule("POST", f"{_ONE}/delete", WRITE),
+    Rule("GET", f"{_ONE}/variants", WRITE),
     Rule("POST", f"{_ONE}/variants", WRITE, {"name": "V", "chat_profile": "{profile}", "model": "{model}"}),
+    Rule("GET", f"{_ONE}/inputs", READ),
     Rule("POST", f"{_ONE}/inputs", WRITE, {"lines": "one"}),
     Rule("GET", f"{_ONE}/evaluators", READ),
     Rule("POST", f"{_ONE}/evaluators", WRITE, {"kind": "exact_match", "metricKey": "quality"}),

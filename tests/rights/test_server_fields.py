@@ -11,7 +11,7 @@ from tests.rights.calling import filled
 from tests.rights.rules import API, CONSOLE
 from tests.rights.test_matrix import url_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.matrix]
 INTRUDER = "canaryintruder"
 FIELDS = (
     "id", "org", "orgId", "createdAt", "updatedAt", "createdBy", "creator", "author", "authorId", "user",

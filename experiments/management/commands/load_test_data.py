@@ -17,6 +17,7 @@ SIZES = {
     "experiments": "in the org",
     "cells": "in the org, each with three scores",
     "largest": "cells of the newest experiment",
+    "empty": "experiments, the oldest, without cells",
     "orgs": "in all; the others are small",
     "members": "of the org",
     "days": "how far back the data reaches",
