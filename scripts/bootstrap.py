@@ -254,12 +254,21 @@ class Installation:
             self._say_why_not([*self._pip, *self.PATIENCE, *wanted], "Installing the packages failed")
 
     def _by_uv(self, wanted: list[str]) -> bool:
-        """In a tenth of pip's time. Not everywhere: it knows nothing of pip's mirrors and certificates."""
+        """In a tenth of pip's time. Not everywhere: it knows nothing of pip's certificates and files."""
+        if self._has_mirror():
+            return False
         uv = self.python.with_name("uv")
         installer = ["--retries", "0", "--require-hashes", "-r", str(REQUIREMENTS / "installer.txt")]
         if not uv.exists() and not self._succeeds([*self._pip, *installer]):
             return False
         return self._succeeds([str(uv), "pip", "install", "--python", str(self.python), *wanted])
+
+    def _has_mirror(self) -> bool:
+        """Pip was told, by a file or a variable, to ask another index in place of the usual one."""
+        told = subprocess.run(
+            [str(self.python), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+        )
+        return ".index-url=" in told.stdout
 
     @property
     def _pip(self) -> list[str]:
