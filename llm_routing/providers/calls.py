@@ -175,7 +175,8 @@ class _Watch:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="call-limits", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+            if call.due < self._wakes_at:
+                self._changed.notify()
 
     def discard(self, call: Call) -> None:
         with self._changed:

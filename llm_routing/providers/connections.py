@@ -7,6 +7,7 @@ import io
 import ipaddress
 import queue
 import socket
+import ssl
 import threading
 from contextvars import ContextVar
 from http.client import HTTPResponse
@@ -26,12 +27,31 @@ SWITCHES = 101  # to another protocol: nothing of HTTP follows
 current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
 
 
+class _Source(io.RawIOBase):
+    """What a socket brings. `spent`: nothing more is asked of it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._file = sock.makefile("rb", buffering=0)
+        self.spent = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        return None if self.spent else self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 class _Reader(io.BufferedReader):
     """Reads one answer, and ends the connection where more lies behind it: the next call would get that."""
 
     def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock.makefile("rb", buffering=0))
+        self._source = _Source(sock)
         self._sock = sock
+        super().__init__(self._source)
 
     def close(self) -> None:
         if not self.closed and self._holds_more():
@@ -40,15 +60,10 @@ class _Reader(io.BufferedReader):
         super().close()
 
     def _holds_more(self) -> bool:
-        before = self._sock.gettimeout()
-        try:
-            self._sock.settimeout(0)  # what is here by now; nothing is waited for
-            return bool(self.peek(1))
-        except (OSError, ValueError):
-            return False
-        finally:
-            with contextlib.suppress(OSError):
-                self._sock.settimeout(before)
+        """Read and not used, here or under TLS. What the network still brings the pool sees at the next use."""
+        self._source.spent = True
+        pending = self._sock.pending() if isinstance(self._sock, ssl.SSLSocket) else 0
+        return bool(pending or self.peek(1))
 
 
 class _Answer(HTTPResponse):
@@ -85,6 +100,7 @@ class _Guarded:
     socket_options: list[tuple[int, int, int | bytes]] | None
     _dns_host: str
     _owner: Call | None = None
+    _gathered: list[bytes] | None = None  # of the request that is being written
 
     def addresses(self, call: Call | None) -> list[tuple[socket.AddressFamily, Address]]:
         """Where this connection may go. The name is resolved once, and exactly these are connected to.
@@ -111,7 +127,19 @@ class _Guarded:
             call.reused = True
             call.attach(self.sock)
             call.enter("first_token")
-        super().request(*args, **kwargs)  # type: ignore[misc]
+        self._gathered = gathered = []
+        try:
+            super().request(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            self._gathered = None
+        self.send(b"".join(gathered))
+
+    def send(self, data: Any) -> None:
+        """Head and body go out together: sixty threads that send wait for each other at every write."""
+        if self._gathered is None:
+            super().send(data)  # type: ignore[misc]
+        else:
+            self._gathered.append(data)
 
     def _new_conn(self) -> socket.socket:
         call = self._owner = current_call.get()
