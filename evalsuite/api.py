@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-from functools import cache
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
@@ -170,13 +169,13 @@ class StrictSerializer(serializers.Serializer[Any]):
 def validated(serializer_class: type[serializers.BaseSerializer[Any]], data: Any, **kwargs: Any) -> Any:
     """The checked values of a body. Raises DRF's ValidationError, which becomes INVALID_BODY."""
     if not kwargs:
-        return _shared(serializer_class).run_validation(data)
+        if (shared := _shared.get(serializer_class)) is None:
+            shared = _shared[serializer_class] = serializer_class()
+        return shared.run_validation(data)
     serializer = serializer_class(data=data, **kwargs)
     serializer.is_valid(raise_exception=True)
     return serializer.validated_data
 
 
-@cache
-def _shared(serializer_class: type[serializers.BaseSerializer[Any]]) -> serializers.BaseSerializer[Any]:
-    """A check keeps nothing in the serializer; to copy its fields for each body takes longer than to check."""
-    return serializer_class()
+# A check keeps nothing in a serializer; to copy its fields for each body would take longer than to check.
+_shared: dict[type[serializers.BaseSerializer[Any]], serializers.BaseSerializer[Any]] = {}

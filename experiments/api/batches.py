@@ -209,7 +209,7 @@ class Run(ExperimentsView):
         return Once.of(org=self.org, user=self.user, key=key, address=address, body=self.request.data)
 
 
-def _started(batch: Batch) -> list[dict[str, str]]:
+def _started(batch: Batch) -> list[Any]:
     """The cells as `StartedRunSerializer` has them, as the database makes them: there may be ten thousand."""
     ids = {"runId": F("id"), "variantId": F("variant_id"), "inputId": F("input_id")}
     texts = {name: IdAsText(kept) for name, kept in ids.items()}

@@ -60,7 +60,7 @@ class _Reader(io.BufferedReader):
         super().close()
 
     def _holds_more(self) -> bool:
-        """Read and not used, here or under TLS. What the network still brings the pool sees at the next use."""
+        """Read and not used, here or under TLS. What is still on its way the pool sees at the next use."""
         self._source.spent = True
         pending = self._sock.pending() if isinstance(self._sock, ssl.SSLSocket) else 0
         return bool(pending or self.peek(1))
@@ -127,7 +127,8 @@ class _Guarded:
             call.reused = True
             call.attach(self.sock)
             call.enter("first_token")
-        self._gathered = gathered = []
+        gathered: list[bytes] = []
+        self._gathered = gathered
         try:
             super().request(*args, **kwargs)  # type: ignore[misc]
         finally:
