@@ -14,7 +14,7 @@ import argparse
 import sys
 import time
 
-import redis
+from celery import Celery
 
 from tests.chaos.installation import Installation
 from tests.chaos.parts import until
@@ -46,14 +46,11 @@ def main() -> None:
 
 
 def start_workers(made: Installation, number: int) -> None:
-    """Start workers, and wait until each asks its broker for work."""
+    """Start workers, and wait until each of them takes tasks: it answers only then."""
     for _ in range(number):
         made.add_worker()
-    with redis.Redis.from_url(made.redis.url) as client:
-        until(
-            lambda: sum(one["cmd"] == "brpop" for one in client.client_list()) >= number,
-            "all workers wait for work",
-        )
+    with Celery(broker=made.redis.url) as app:
+        until(lambda: len(app.control.ping(timeout=0.5)) >= number, "all workers wait for work")
 
 
 def run(made: Installation, names: list[str], *, inputs: int, repeats: int) -> float:
