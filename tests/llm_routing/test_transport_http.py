@@ -233,3 +233,26 @@ def test_tls_handshake_that_never_ends_is_a_connect_timeout():
 def test_tls_certificate_that_nobody_vouches_for(tls_server):
     with pytest.raises(ProviderUnavailable, match="certificate"):
         read_all(Transport(tls_server.url), LONG)
+
+
+def test_head_and_body_go_out_in_one_piece():
+    """A server that reads once has all of a short request, also over a connection that is used again."""
+    pieces = []
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\none\n"
+
+    def serve(listener):
+        connection, _ = listener.accept()
+        with connection:
+            for _ in range(2):
+                pieces.append(connection.recv(65_536))
+                connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve, args=(listener,))
+        serving.start()
+        client = Transport(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        for _ in range(2):
+            with client.open("POST", "/", {"a": 1}, limits=LONG) as exchange:
+                assert exchange.text() == "one\n"
+        serving.join()
+    assert [piece.partition(b"\r\n\r\n")[2] for piece in pieces] == [b'{"a": 1}'] * 2
