@@ -1,9 +1,4 @@
 from django.apps import AppConfig
-from django.contrib.admin.apps import SimpleAdminConfig
-
-
-class AdminConfig(SimpleAdminConfig):
-    """Its pages are loaded with the addresses: workers and most commands need neither."""
 
 
 class EvalsuiteConfig(AppConfig):

@@ -56,7 +56,8 @@ INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
     "unfold.contrib.import_export",
-    "evalsuite.apps.AdminConfig",
+    # Its pages are loaded with the addresses (evalsuite/urls.py): workers and most commands need neither.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "rest_framework_simplejwt.token_blacklist",  # before ours, which takes its pages out of the admin
     "evalsuite.orgs",  # before Django's own accounts: its commands leave audit events
     "django.contrib.auth",

@@ -16,7 +16,7 @@ from evalsuite.fields import Moment, RowSerializer, TextOrNull
 
 
 def columns(serializer: type[RowSerializer], **made: Expression | F) -> dict[str, Expression | F]:
-    """By the names of the answer: for `values_list`. `made`: those that no column has."""
+    """By the names of the answer: for `values` and their list. `made`: those that no column has."""
     return {
         name: made[name] if name in made else _column(field, F(str(field.source)))
         for name, field in serializer().fields.items()

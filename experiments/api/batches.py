@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.urls import reverse
 from drf_spectacular.utils import (
     OpenApiParameter,
@@ -18,15 +18,15 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from evalsuite import wire
 from evalsuite.api import StrictBooleanField, StrictCharField, StrictIntegerField, StrictSerializer
 from evalsuite.documents import READ_ERRORS, WRITE_ERRORS, acts, lists
 from evalsuite.errors import InvalidBody, NotFound
-from evalsuite.fields import LONGEST_ID, Moment, PersonSerializer, TextOrNull
+from evalsuite.fields import LONGEST_ID, Moment, PersonSerializer, RowSerializer, TextOrNull
 from evalsuite.ids import parse_id
 from evalsuite.openapi import envelope, errors
-from evalsuite.wire import IdAsText
 from experiments.api.base import READ, ExperimentsView, ListView
-from experiments.models import Batch, ExperimentRun
+from experiments.models import Batch
 from experiments.services import estimates, planning, steering
 from experiments.services.idempotency import HEADER, Once
 
@@ -95,7 +95,7 @@ def _parsed(ids: list[str] | None, kind: str) -> Any:
     return [parse_id(text) for text in ids]
 
 
-class StartedRunSerializer(serializers.Serializer[ExperimentRun]):
+class StartedRunSerializer(RowSerializer):
     runId = serializers.UUIDField(source="id")
     variantId = serializers.UUIDField(source="variant_id")
     inputId = serializers.UUIDField(source="input_id")
@@ -210,10 +210,8 @@ class Run(ExperimentsView):
 
 
 def _started(batch: Batch) -> list[Any]:
-    """The cells as `StartedRunSerializer` has them, as the database makes them: there may be ten thousand."""
-    ids = {"runId": F("id"), "variantId": F("variant_id"), "inputId": F("input_id")}
-    texts = {name: IdAsText(kept) for name, kept in ids.items()}
-    return list(batch.runs.order_by("position").values(**texts))
+    """The cells as the serializer has them, made by the database: there may be ten thousand."""
+    return list(batch.runs.order_by("position").values(**wire.columns(StartedRunSerializer)))
 
 
 def _prefers_async(request: Request) -> bool:

@@ -18,6 +18,7 @@ from llm_routing.models import ChatProfileVersion, Provider
 from playground.models import Comparison, PlaygroundMessage, PlaygroundSession
 from tests import factories
 
+admin.autodiscover()  # this may be read before the addresses are, with which the pages come
 OURS = ["orgs", "audit", "quotas", "llm_routing", "playground", "experiments"]
 PAGES = [model for model in admin.site._registry if model._meta.app_label in OURS]
 READ_ONLY = {
