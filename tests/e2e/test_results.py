@@ -130,6 +130,22 @@ def test_two_cells_word_by_word(show):
     require_accessible(page)
 
 
+def test_what_is_chosen_as_soon_as_it_is_there_is_not_lost(show):
+    """A part of the page that was swapped in answers at once, not some milliseconds later."""
+    page = show()
+    page.evaluate(
+        """new MutationObserver((_, observer) => {
+            const choice = document.querySelector("#cell-sheet select[name=with]");
+            if (!choice) return;
+            observer.disconnect();
+            choice.selectedIndex = 1;
+            choice.dispatchEvent(new Event("change", { bubbles: true }));
+        }).observe(document.getElementById("cell-sheet"), { childList: true, subtree: true })"""
+    )
+    page.locator("[data-cell]").first.click()
+    expect(page.get_by_role("dialog").get_by_role("insertion")).to_contain_text("1")
+
+
 def test_the_comparison_from_the_grid_to_the_words(show, batch):
     page = show()
     page.get_by_role("link", name="Compare").click()
