@@ -27,25 +27,19 @@ function press() {
 document.addEventListener("htmx:beforeRequest", (event) => {
   request = event.detail.xhr;
 });
+// What the answer brought is on the page by then.
 document.addEventListener("htmx:afterRequest", (event) => {
-  // What is swapped in is there after this event, unless nothing is.
-  if (!event.detail.successful) next(event);
+  if (event.detail.xhr !== request) return;
+  request = null;
+  pressed = "";
+  queueMicrotask(press); // htmx still holds this request, and would drop another
 });
-document.addEventListener("htmx:afterSettle", next);
 document.addEventListener("htmx:sendError", () => {
   keys.length = 0;
 });
 
 function keyed(key) {
   return document.querySelector(`#review [data-key="${key}"]:not(:disabled)`);
-}
-
-// Comes once for each part that was swapped in: the next request may be under way already.
-function next(event) {
-  if (event.detail.xhr !== request) return;
-  request = null;
-  pressed = "";
-  press();
 }
 
 // A dialog with a text field is ready to be written in; Ctrl and Enter sends it.
