@@ -37,6 +37,7 @@ from benchmarks.provider import MODEL
 from benchmarks.routes import measured, words_of
 
 TARGET_MS = 500
+LOAD = "Load of"  # how the experiments begin whose batches run while measuring
 PARALLEL = 16
 STREAM_RATE, STREAM_S = 2, 30  # tokens a second, and how long one stream lasts
 # What people look at, by the beginning of a route's name, and how often.
@@ -159,10 +160,9 @@ def prepare(given: argparse.Namespace, cells_url: str, talk_url: str) -> Site:
 
     org = Org.objects.get(slug=given.slug)
     owner = org.memberships.order_by("id")[0].user
-    usual = [
-        words_of(one) for one in Experiment.objects.for_org(org).exclude(batches=None).order_by("-id")[1:21]
-    ]
-    name = f"Load of {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    there = Experiment.objects.for_org(org).exclude(batches=None).exclude(name__startswith=LOAD)
+    usual = [words_of(one) for one in there.order_by("-id")[1:21]]
+    name = f"{LOAD} {time.strftime('%Y-%m-%d %H:%M:%S')}"
     offer(org, "scripted", cells_url, MODEL)
     offer(org, "talking", talk_url, token_server.MODEL)
     experiment = authoring.create_experiment(org=org, author=owner, name=name)

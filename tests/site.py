@@ -6,8 +6,8 @@ import threading
 import time
 
 import uvicorn
-from django.core.asgi import get_asgi_application
 
+from evalsuite.handler import OneThreadHandler
 from evalsuite.http import BoundedHeads
 
 
@@ -16,7 +16,7 @@ class Site:
 
     def __init__(self) -> None:
         options = {"lifespan": "off", "http": BoundedHeads, "log_level": "warning", "proxy_headers": False}
-        config = uvicorn.Config(get_asgi_application(), host="127.0.0.1", port=0, **options)
+        config = uvicorn.Config(OneThreadHandler(), host="127.0.0.1", port=0, **options)
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 

@@ -6,7 +6,13 @@ import hashlib
 from typing import Any
 
 from django.contrib.sessions.backends.db import SessionStore as PlainStore
+from django.contrib.sessions.base_session import AbstractBaseSession
+from django.contrib.sessions.models import Session
 from django.utils import timezone
+
+from evalsuite.prepared import Prepared
+
+ROW = Prepared(lambda key: Session.objects.filter(session_key=key), str)
 
 
 def digest(session_key: str) -> str:
@@ -18,20 +24,18 @@ class SessionStore(PlainStore):
     """Django's, which would keep what the cookie says as it is."""
 
     def _get_session_from_db(self) -> Any:
-        row = self._rows().first() if self.session_key else None
-        if row is None:
-            self._session_key = None
-        return row
+        row = ROW.first(digest(self.session_key)) if self.session_key else None
+        return self._live(row)
 
     async def _aget_session_from_db(self) -> Any:
-        row = await self._rows().afirst() if self.session_key else None
-        if row is None:
-            self._session_key = None
-        return row
+        rows = self.model.objects.filter(session_key=digest(self.session_key or ""))
+        return self._live(await rows.afirst() if self.session_key else None)
 
-    def _rows(self) -> Any:
-        key = digest(self.session_key or "")
-        return self.model.objects.filter(session_key=key, expire_date__gt=timezone.now())
+    def _live(self, row: AbstractBaseSession | None) -> AbstractBaseSession | None:
+        if row is None or row.expire_date <= timezone.now():
+            self._session_key = None
+            return None
+        return row
 
     def exists(self, session_key: str) -> bool:
         return super().exists(digest(session_key))

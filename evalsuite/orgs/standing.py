@@ -12,7 +12,7 @@ from django.contrib.auth import SESSION_KEY
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
 
-from evalsuite.orgs.models import ApiKey, Org, User
+from evalsuite.orgs.models import USER, ApiKey, Org, User
 from evalsuite.orgs.permissions import Permission
 
 sessions = import_module(settings.SESSION_ENGINE)
@@ -40,7 +40,7 @@ class Standing:
         return cls(user.pk, org.pk, permission, user.password, session, user.acting_key)
 
     def __call__(self) -> bool:
-        user = User.objects.filter(pk=self.user_id).first()
+        user = USER.first(self.user_id)
         if user is None or not (self.key or user.password == self.password):
             return False
         user.acting_key = self.key

@@ -106,6 +106,7 @@ def asked(seen: Look) -> dict[str, Any]:
         "wish": seen.wish,
         "variants_shown": seen.variants,
         "filters": seen.query,
+        "cell_link": f"?{seen.query.urlencode()}&cell=" if seen.query else "?cell=",
     }
 
 

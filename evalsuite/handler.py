@@ -1,0 +1,59 @@
+"""How a request becomes an answer: in a thread, while the event loop sends what others stream."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.core.handlers.asgi import ASGIHandler
+from django.core.signals import request_started
+from django.db import close_old_connections, reset_queries
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from evalsuite.bodies import BoundedBody
+
+MOST_IDLE = 32  # threads that wait for the next request
+
+# A way to the request's thread and back for each; `OneThreadHandler` calls them where it is there anyway.
+for receiver in (close_old_connections, reset_queries):
+    request_started.disconnect(receiver)
+
+
+class OneThreadHandler(ASGIHandler):
+    """Middleware and view of a request run in one thread, with one way there and back.
+
+    Our views are plain functions of requests. Django's own handler changes between the event loop and that
+    thread for the middlewares as well, a dozen times, and waits for both each time; it makes a thread for
+    each request, and another that ends it. Only what an answer streams is made in the loop.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._idle: list[ThreadPoolExecutor] = []  # touched by the event loop alone
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        super().load_middleware(is_async=False)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        thread = self._idle.pop() if self._idle else ThreadPoolExecutor(1, thread_name_prefix="request")
+        try:
+            async with ThreadSensitiveContext(executor=thread):
+                await super().__call__(scope, receive, send)
+        finally:
+            if len(self._idle) < MOST_IDLE:
+                self._idle.append(thread)
+            else:
+                thread.shutdown(wait=False)
+
+    async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+        await super().handle(scope, BoundedBody(scope, receive), send)
+
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        return await sync_to_async(self._respond, thread_sensitive=True)(request)
+
+    def _respond(self, request: HttpRequest) -> HttpResponseBase:
+        reset_queries()
+        close_old_connections()
+        return self.get_response(request)
