@@ -25,6 +25,7 @@ from llm_routing.gates import Gate
 from llm_routing.models import GateState
 
 FRESH_S = 0.025  # what was read so recently may serve for a refusal
+KNOWN_S = 5.0  # and so recently for a change: the swap refuses it where it is not true any more
 TURN_S = 0.05  # for so long a thread lets others of its process go first
 FORGOTTEN_AFTER_S = 86_400  # a gate that nobody touched for so long
 WIPED_GRACE_S = 5.0  # after a wipe nothing new is let in until all who hold something have said so again
@@ -186,17 +187,39 @@ class Gates:
         fresh: bool = False,
         taking: bool = True,
     ) -> T:
-        """Let `decide` alter the gates of these scopes, all of them or none, as often as it takes."""
+        """Let `decide` alter the gates of these scopes, all of them or none, as often as it takes.
+
+        It may be asked several times; what it says last counts. `fresh`: let it see what is there now.
+        """
         attempt = 0
         while True:
             with self._in_turn():
+                if not (fresh or attempt) and (done := self._change_known(scopes, decide, taking=taking)):
+                    return done[0]
                 reading = self._read(scopes, fresh=fresh or attempt > 0)
                 gates = _parsed(reading)
                 result = decide(View(gates, reading.settled))
-                if self._write(reading, gates, taking=taking):
+                if self._write(reading, _changes(reading, gates), taking=taking):
                     return result
             attempt += 1
             time.sleep(random.uniform(0, 0.001 * min(attempt, 20)))  # noqa: S311 - spreads the tries
+
+    def _change_known(
+        self, scopes: Collection[UUID], decide: Callable[[View], T], *, taking: bool
+    ) -> tuple[T] | None:
+        """A change by what was read last, without reading first; None where that does not do.
+
+        A gate that is not swapped may have changed meanwhile, so all of them must be.
+        """
+        reading = self._recall(scopes, time.monotonic(), KNOWN_S)
+        if reading is None:
+            return None
+        gates = _parsed(reading)
+        result = decide(View(gates, reading.settled))
+        changes = _changes(reading, gates)
+        if len(changes) < len(gates) or not self._write(reading, changes, taking=taking):
+            return None
+        return (result,)
 
     @contextmanager
     def _in_turn(self) -> Iterator[None]:
@@ -212,13 +235,8 @@ class Gates:
             if has_turn:
                 self._turn.release()
 
-    def _write(self, reading: Reading, gates: Mapping[UUID, Gate], *, taking: bool) -> bool:
+    def _write(self, reading: Reading, changes: Mapping[UUID, tuple[str, str]], *, taking: bool) -> bool:
         """False where somebody else has changed one of them meanwhile."""
-        changes = {
-            scope: (reading.texts[scope], new)
-            for scope, gate in gates.items()
-            if (new := gate.text()) != reading.texts[scope]
-        }
         if not changes:
             return True
         if not self.store.swap(changes, reading.memory if taking else None):
@@ -230,17 +248,17 @@ class Gates:
 
     def _read(self, scopes: Collection[UUID], *, fresh: bool) -> Reading:
         asked_at = time.monotonic()
-        if not fresh and (known := self._recall(scopes, asked_at)):
+        if not fresh and (known := self._recall(scopes, asked_at, FRESH_S)):
             return known
         loaded = self.store.load(list(scopes))
         reading = replace(loaded, texts={scope: loaded.texts.get(scope, "") for scope in scopes})
         self._remember(reading, asked_at)
         return reading
 
-    def _recall(self, scopes: Collection[UUID], now: float) -> Reading | None:
+    def _recall(self, scopes: Collection[UUID], now: float, within_s: float) -> Reading | None:
         with self._lock:
             found = {scope: self._known.get(scope) for scope in scopes}
-        recent = {scope: one for scope, one in found.items() if one and now - one[0] < FRESH_S}
+        recent = {scope: one for scope, one in found.items() if one and now - one[0] < within_s}
         if len(recent) < len(found) or len({reading.memory for _, reading in recent.values()}) != 1:
             return None
         at, latest = max(recent.values(), key=lambda one: one[0])
@@ -257,3 +275,9 @@ class Gates:
 
 def _parsed(reading: Reading) -> dict[UUID, Gate]:
     return {scope: Gate.parse(text, reading.now) for scope, text in reading.texts.items()}
+
+
+def _changes(reading: Reading, gates: Mapping[UUID, Gate]) -> dict[UUID, tuple[str, str]]:
+    """Old and new texts of the gates that are not as they were read."""
+    texts = {scope: (reading.texts[scope], gate.text()) for scope, gate in gates.items()}
+    return {scope: (old, new) for scope, (old, new) in texts.items() if old != new}

@@ -98,7 +98,6 @@ def open_session(
         parameters=resolution.parameters_to_json(parameters),
     )
     with quotas.granting(org):
-        bulk.insert_objects([session])
         return begin(session, user=user, target=target, request=request, new=request.messages)
 
 
@@ -110,14 +109,16 @@ def begin(
     request: CompletionRequest,
     new: Sequence[Message],
 ) -> Trial:
-    """Keep the `new` ones of the request's messages and hold what the call needs of the limits.
+    """Keep the session and the `new` ones of the request's messages; hold what the call needs of the limits.
 
     Call inside `quotas.granting`, the transaction that opens the session or finds it free.
     Raises RateLimited or QuotaExceeded.
     """
-    bulk.insert_objects(
-        [PlaygroundMessage(session=session, role=message.role, content=message.content) for message in new]
-    )
+    opened = [session] if session._state.adding else []
+    messages = [
+        PlaygroundMessage(session=session, role=message.role, content=message.content) for message in new
+    ]
+    bulk.insert_few(*opened, *messages)
     call = quotas.Call(
         attempt=new_id(),
         kind=UsageRecord.Kind.PLAYGROUND,

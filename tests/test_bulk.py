@@ -9,11 +9,13 @@ import pytest
 from django.db import IntegrityError
 from django.utils import timezone
 
-from evalsuite.bulk import Alike, insert_alike, insert_rows, update_rows
+from evalsuite.bulk import Alike, insert_alike, insert_few, insert_rows, update_rows
 from experiments.models import ExperimentInput, ExperimentRun, RunAttempt
+from playground.models import PlaygroundMessage, PlaygroundSession
 from tests import factories
 
 WORDS = 'quotes \' " \\ %s, a tab\t, a line\n, Grüße 🙂, \\N and {"json": 1}'
+FIGURES = {"temperature": 0.2, "top_p": 0.9}
 
 
 @pytest.fixture
@@ -52,6 +54,21 @@ def test_rows_are_inserted_as_they_were_given(runs, count):
     columns = kept.order_by("id").values("id", "run", "number", "worker", "started_at")
     assert list(columns) == sorted(rows, key=lambda row: row["id"])
     assert set(kept.values_list("outcome", "ended_at")) == {("", None)}
+
+
+def test_a_few_objects_go_in_together_and_each_after_what_it_refers_to(org):
+    session = PlaygroundSession(
+        org=org, user=factories.make_user(), model_provider="p", model_name=WORDS, **FIGURES
+    )
+    message = PlaygroundMessage(session=session, role="user", content=WORDS)
+    insert_few(session, message)
+    assert not session._state.adding
+    kept = PlaygroundMessage.objects.select_related("session").get()
+    assert (kept.pk, kept.content, kept.timings) == (message.pk, WORDS, message.timings)
+    assert (kept.session, kept.session.model_name) == (session, WORDS)
+    kept.save()  # as an object that is there
+    with pytest.raises(IntegrityError):
+        insert_few(PlaygroundMessage(id=message.pk, session=session, role="user", content="again"))
 
 
 def test_the_same_row_twice_is_refused(runs):
