@@ -301,7 +301,7 @@ def _cells_by_place(
 ) -> dict[tuple[UUID, UUID], Cell]:
     places: dict[tuple[UUID, UUID], Cell] = {}
     for run in _shown(batch, input_ids, wish, user):
-        states = {state: n for state in ExperimentRun.State.values if (n := getattr(run, f"in_{state}"))}
+        states = _states_beside(run) if batch.repeats > 1 else {run.state: 1}
         places[run.input_id, run.variant_id] = Cell(run, sum(states.values()), states, bool(run.fits))  # type: ignore[attr-defined]
     for place, score in _scores(batch, input_ids, metrics):
         if place in places:
@@ -309,24 +309,32 @@ def _cells_by_place(
     return places
 
 
+def _states_beside(run: ExperimentRun) -> dict[str, int]:
+    """Of all repeats of its place."""
+    return {state: n for state in ExperimentRun.State.values if (n := getattr(run, f"in_{state}"))}
+
+
 def _shown(batch: Batch, input_ids: Collection[UUID], wish: Wish, user: User) -> list[ExperimentRun]:
-    """One run of each place: the first that fits, else the first. `in_queued` ... count them all."""
+    """One run of each place: the first that fits, else the first.
+
+    Where there are repeats, `in_queued` ... count them all.
+    """
     fits: Any = Value(True)
     if wish.marks_cells:
         chosen = fitting(batch, wish, input_ids).order_by().values("pk")
         fits = Case(When(pk__in=chosen, then=Value(True)), default=Value(False))
-    here = [F("input"), F("variant")]
-    rank = Window(RowNumber(), partition_by=here, order_by=[F("fits").desc(), F("repeat").asc()])
-    counts = {
-        f"in_{state}": Window(Count("pk", filter=Q(state=state)), partition_by=here)
-        for state in ExperimentRun.State.values
-    }
-    on_page = cells_of(batch).filter(input__in=input_ids).order_by()
+    runs = cells_of(batch).filter(input__in=input_ids).order_by().annotate(fits=fits)
+    if batch.repeats > 1:
+        here = [F("input"), F("variant")]
+        rank = Window(RowNumber(), partition_by=here, order_by=[F("fits").desc(), F("repeat").asc()])
+        counts = {
+            f"in_{state}": Window(Count("pk", filter=Q(state=state)), partition_by=here)
+            for state in ExperimentRun.State.values
+        }
+        runs = runs.annotate(rank=rank, **counts).filter(rank=1)
     return list(
-        on_page.annotate(fits=fits, excerpt=Substr("output", 1, EXCERPT), output_length=Length("output"))
-        .annotate(rank=rank, **counts)
+        runs.annotate(excerpt=Substr("output", 1, EXCERPT), output_length=Length("output"))
         .with_tally(user)
-        .filter(rank=1)
         .only(
             "input",
             "variant",

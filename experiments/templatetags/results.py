@@ -6,16 +6,19 @@ import json
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 from django import forms, template
+from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from evalsuite.orgs.models import Org
 from evalsuite.templatetags.material import icon
 from experiments import charts
 from experiments.models import ExperimentRun
+from experiments.models.tally import Tally
 from experiments.services.results import MetricResult, VariantResult
 from experiments.statistics import Interval
 
@@ -114,6 +117,22 @@ def run_url(name: str, org: Org, run: ExperimentRun) -> str:
 @lru_cache(maxsize=512)
 def _run_urls(name: str, org_id: UUID) -> str:
     return reverse(f"console:{name}", args=[org_id, ANY_RUN])
+
+
+@register.simple_tag(takes_context=True)
+def thumbs(context: template.Context, run: ExperimentRun, place: str = "") -> SafeString:
+    """The thumbs of a run with its tally; whether they can be pressed is the page's `can_rate`."""
+    enabled = bool(context.get("can_rate")) and run.state == ExperimentRun.State.SUCCEEDED
+    buttons = _thumb_buttons(context["org"].pk, run.tally, enabled, place)
+    return mark_safe(buttons.replace(ANY_RUN, str(run.pk)))  # nosec B308 B703  # noqa: S308 - an id of ours
+
+
+@lru_cache(maxsize=512)
+def _thumb_buttons(org_id: UUID, tally: Tally, enabled: bool, place: str) -> str:
+    """Those of two runs differ by the id alone, and a page has a hundred of them."""
+    context: dict[str, Any] = {"run_id": ANY_RUN, "rate_url": _run_urls("run-rate", org_id)}
+    context |= {"tally": tally, "enabled": enabled, "place": place}
+    return render_to_string("experiments/partials/thumb_buttons.html", context)
 
 
 @register.simple_tag

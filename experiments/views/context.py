@@ -20,6 +20,7 @@ from experiments.views.results import (
     RUNS_PER_PAGE,
     asked,
     contents,
+    in_list,
     list_cells,
     look,
     results_view,
@@ -123,7 +124,7 @@ def batch_update(page: OrgPage, batch_id: str) -> dict[str, Any]:
     context = {**base(page, experiment), **standing, **asked(seen)}
     if seen.view == "list" and seen.wish.is_plain:
         changed = list_cells(page, seen).filter(_otherwise(shown, scored="scored" in shown))
-        return {**context, "changed": changed}
+        return {**context, "changed": in_list(changed, seen)}
     below = {**context, **contents(page, seen)}
     if seen.view != "grid":
         return {**below, "whole": True}

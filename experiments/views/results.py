@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, Prefetch, Window
+from django.db.models import Count, Window
 from django.http import QueryDict
 
 from evalsuite.orgs.console import OrgPage
-from experiments.models import Batch, EvalScore, ExperimentVariant
+from experiments.models import Batch, EvalScore, ExperimentRun, ExperimentVariant
 from experiments.models.runs import RunQuerySet
 from experiments.services import figures, grid
 from experiments.services.grid import Wish
@@ -24,6 +26,11 @@ LONGEST_NUMBER = 9  # digits of a page's number
 RUNS_PER_PAGE = 50
 VIEWS = {"grid": "Grid", "list": "List", "charts": "Charts"}
 NOT_FILTERS = {"batch", "view", "page", "cell", "sort"}  # what a query says besides
+# Of a run's many columns, those that it is shown with.
+OF_A_CELL = (
+    *("variant", "input", "state", "error_message", "latency_ms", "thumbs_up"),
+    *("cold_start", "may_be_cut", "cached_from", "cached_latency_ms"),
+)
 SIMPLE_FILTERS = [("state", "State"), ("thumb", "Thumb")]
 
 
@@ -84,7 +91,9 @@ def contents(page: OrgPage, seen: Look) -> dict[str, Any]:
     number = seen.query.get("page")
     shared = asked(seen)
     if seen.view == "list":
-        return {**shared, "page": Paginator(list_cells(page, seen), RUNS_PER_PAGE).get_page(number)}
+        cells = Paginator(list_cells(page, seen), RUNS_PER_PAGE).get_page(number)
+        cells.object_list = in_list(cells, seen)
+        return {**shared, "page": cells}
     if seen.view == "charts":
         results = results_in(seen.batch) if seen.results is None else seen.results
         return {**shared, "results": results, "charts": charts_of(results)}
@@ -116,12 +125,25 @@ def list_cells(page: OrgPage, seen: Look) -> RunQuerySet:
     if seen.wish.differ:
         cells = cells.filter(input__in=grid.inputs_in(seen.batch, seen.wish).order_by().values("pk"))
     return (
-        cells.select_related("variant", "input")
-        .prefetch_related(Prefetch("scores", EvalScore.objects.select_related("metric")))
+        cells.select_related("input")
         .with_tally(page.user)
-        .defer("messages", "thinking", "parameters", "snapshot")
+        .only(*OF_A_CELL, "output", "input__key", "input__content")
         .order_by("position", "id")
     )
+
+
+def in_list(cells: Iterable[ExperimentRun], seen: Look) -> list[ExperimentRun]:
+    """These cells with their variants, and each with `named_scores`: its scores by the metrics' names."""
+    runs = list(cells)
+    variants = {variant.pk: variant for variant in seen.variants}
+    named: dict[UUID, list[tuple[str, float]]] = defaultdict(list)
+    scores = EvalScore.objects.filter(run__in=[run.pk for run in runs]).order_by("metric__key", "id")
+    for run_id, name, value in scores.values_list("run", "metric__name", "value"):
+        named[run_id].append((name, value))
+    for run in runs:
+        run.variant = variants[run.variant_id]
+        run.named_scores = named[run.pk]  # type: ignore[attr-defined]
+    return runs
 
 
 def grid_page(seen: Look, number: str | None) -> Page[Any]:
