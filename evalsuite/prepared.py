@@ -6,8 +6,8 @@ path of every call to a model that is most of what a user waits for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
 
@@ -21,7 +21,7 @@ class Prepared(Generic[M]):
     """`build` composes the query from stand-ins for its values, so it may not look at them.
 
     Values are ids and texts. Rows come as the model's own fields, with annotations and with those related
-    rows that `select_related` names.
+    rows that `select_related` names; where the query has `values`, as dicts from `rows`.
     """
 
     def __init__(self, build: Callable[..., models.QuerySet[M]], *kinds: type[UUID] | type[str]) -> None:
@@ -30,6 +30,14 @@ class Prepared(Generic[M]):
         self._compiled: dict[str, _Compiled[M]] = {}  # by vendor
 
     def all(self, *values: UUID | str) -> list[M]:
+        compiled, found = self._found(values)
+        return [compiled.instance(row) for row in found]
+
+    def rows(self, *values: UUID | str) -> list[dict[str, Any]]:
+        compiled, found = self._found(values)
+        return [dict(zip(compiled.names, compiled.converted(row), strict=True)) for row in found]
+
+    def _found(self, values: Sequence[UUID | str]) -> tuple[_Compiled[M], list[tuple[Any, ...]]]:
         compiled = self._compiled.get(connection.vendor)
         if compiled is None:
             compiled = self._compiled[connection.vendor] = self._compile()
@@ -37,7 +45,7 @@ class Prepared(Generic[M]):
         filled = [given[each.place] if isinstance(each, _Place) else each for each in compiled.parameters]
         with connection.cursor() as cursor:
             cursor.execute(compiled.statement, filled)
-            return [compiled.instance(row) for row in cursor.fetchall()]
+            return compiled, cursor.fetchall()
 
     def first(self, *values: UUID | str) -> M | None:
         return next(iter(self.all(*values)), None)
@@ -56,38 +64,49 @@ class Prepared(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class _Compiled(Generic[M]):
-    """A statement, and how Django's compiler would make objects of its rows."""
+    """A statement, and how Django's compiler would make objects of its rows.
 
-    model: type[M]
+    `names` are those of the fields, or of all columns where the query has `values`.
+    """
+
     statement: str
     parameters: Sequence[Any]
+    converters: list[tuple[int, Any, Any]]
+    model: type[M]
     fields: slice
     names: list[str]
-    converters: list[tuple[int, Any, Any]]
-    related: Sequence[Any]
-    annotations: dict[str, int]
+    related: Sequence[Any] = ()
+    annotations: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, compiler: Any, statement: str, parameters: Sequence[Any]) -> _Compiled[M]:
-        columns = compiler.klass_info["select_fields"]
+        found = compiler.get_converters([expression for expression, _, _ in compiler.select])
+        converters = [(place, functions, expression) for place, (functions, expression) in found.items()]
+        query, facts = compiler.query, compiler.klass_info
+        if query.selected:  # by `values`
+            return cls(statement, parameters, converters, query.model, slice(0), list(query.selected))
+        columns = facts["select_fields"]
         fields = slice(columns[0], columns[-1] + 1)
-        converters = compiler.get_converters([expression for expression, _, _ in compiler.select])
         return cls(
-            compiler.klass_info["model"],
             statement,
             parameters,
+            converters,
+            facts["model"],
             fields,
             [expression.target.attname for expression, _, _ in compiler.select[fields]],
-            [(place, functions, expression) for place, (functions, expression) in converters.items()],
-            get_related_populators(compiler.klass_info, compiler.select, connection.alias),  # type: ignore[call-arg]
+            get_related_populators(facts, compiler.select, connection.alias),  # type: ignore[call-arg]
             compiler.annotation_col_map,
         )
 
-    def instance(self, row: Sequence[Any]) -> M:
+    def converted(self, row: Sequence[Any]) -> list[Any]:
         values = list(row)
         for place, functions, expression in self.converters:
             for convert in functions:
                 values[place] = convert(values[place], expression, connection)
+        return values
+
+    def instance(self, row: Sequence[Any]) -> M:
+        values = self.converted(row)
         one = self.model.from_db(connection.alias, self.names, values[self.fields])
         for populator in self.related:
             populator.populate(values, one)

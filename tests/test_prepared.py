@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
-from django.db.models import F
+from django.db.models import Count, F
 
 from evalsuite.ids import new_id
 from evalsuite.orgs.models import Membership, Org
@@ -70,3 +70,23 @@ def test_related_rows_come_along_where_the_query_names_them(org, django_assert_n
         assert found.user == alice
         assert found.user.date_joined == alice.date_joined
         assert (found.role, found.of) == ("owner", org.name)
+
+
+def test_values_come_as_dicts_with_sums(org):
+    alice, bob = (
+        factories.make_user(name, org=org, role=role) for name, role in [("a", "owner"), ("b", "rater")]
+    )
+    query = Prepared(
+        lambda org: (
+            Membership.objects.filter(org=org)
+            .order_by("user__username")
+            .values("user", "role")
+            .annotate(n=Count("pk"))
+        ),
+        UUID,
+    )
+    assert query.rows(org.pk) == [
+        {"user": alice.pk, "role": "owner", "n": 1},
+        {"user": bob.pk, "role": "rater", "n": 1},
+    ]
+    assert query.rows(new_id()) == []

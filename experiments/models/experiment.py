@@ -7,7 +7,7 @@ from typing import Self
 from django.apps import apps
 from django.conf import settings
 from django.db import models
-from django.db.models import Count, Exists, OuterRef, Prefetch, Subquery
+from django.db.models import Count, Exists, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 
 from evalsuite.models import Row
@@ -18,16 +18,15 @@ from llm_routing.models import ChatProfile
 
 class ExperimentQuerySet(OrgScopedQuerySet["Experiment"]):
     def as_it_stands(self) -> Self:
-        """With its variants, `input_count`, `under_way` (the state of a batch that has not ended, or None),
-        and `has_answers` (in batches that have ended). Two queries.
+        """With `input_count`, `under_way` (the state of a batch that has not ended, or None), and
+        `has_answers` (in batches that have ended).
         """
         batches = apps.get_model("experiments.Batch")._default_manager.filter(experiment=OuterRef("pk"))
         # Batch by batch: an index leads to the answers of each.
         answers = apps.get_model("experiments.ExperimentRun")._default_manager.filter(
             batch=OuterRef("pk"), state="succeeded"
         )
-        variants = ExperimentVariant.objects.select_related("chat_profile")
-        return self.prefetch_related(Prefetch("variants", variants)).annotate(
+        return self.annotate(
             input_count=_count_of("experiments.ExperimentInput"),
             under_way=Subquery(batches.filter(finished_at=None).values("state")[:1]),
             has_answers=Exists(batches.filter(Exists(answers), finished_at__isnull=False)),

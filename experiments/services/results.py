@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Avg, Count, F, Q, QuerySet, Sum
 
 from evalsuite.percentiles import Percentile
+from evalsuite.prepared import Prepared
 from experiments import statistics
 from experiments.models import (
     Batch,
@@ -97,8 +99,7 @@ def results_of(
 ) -> list[VariantResult]:
     """One result for each variant, also for one that never ran; of one batch alone where asked for."""
     which = _cells_of(experiment, batch)
-    runs = ExperimentRun.objects.filter(which(""))
-    rows: QuerySet[Any, Any] = runs.order_by().values("variant").annotate(**_sums())
+    rows = SUMS_OF_BATCH.rows(experiment.pk, batch.pk) if batch else SUMS.rows(experiment.pk)
     sums = {row["variant"]: row for row in rows}
     said = figures.sums(figures.judgements(which, part=_part), "part", "measure")
     metrics = EvalMetricDefinition.objects.filter(
@@ -125,21 +126,26 @@ def _cells_of(experiment: Experiment, batch: Batch | None) -> Which:
     return which
 
 
-def _sums() -> dict[str, Any]:
+def _sums(**which: Any) -> Any:
     cells = {f"cells_{state}": Count("pk", filter=Q(state=state)) for state in ExperimentRun.State.values}
-    return {
+    by_variant: QuerySet[Any, Any] = ExperimentRun.objects.filter(**which).order_by().values("variant")
+    return by_variant.annotate(
         **cells,
-        "latency_n": Count("pk", filter=COMPARABLE),
-        "latency_mean": Avg("latency_ms", filter=COMPARABLE),
-        "latency_p50": Percentile("latency_ms", 0.5, filter=COMPARABLE),
-        "latency_p95": Percentile("latency_ms", 0.95, filter=COMPARABLE),
-        "cold_starts": Count("pk", filter=SUCCEEDED & Q(cold_start=True)),
-        "cached": Count("pk", filter=CACHED),
-        "input_sum": Sum("input_tokens", filter=SUCCEEDED),
-        "output_sum": Sum("output_tokens", filter=SUCCEEDED),
-        "input_mean": Avg("input_tokens", filter=SUCCEEDED),
-        "output_mean": Avg("output_tokens", filter=SUCCEEDED),
-    }
+        latency_n=Count("pk", filter=COMPARABLE),
+        latency_mean=Avg("latency_ms", filter=COMPARABLE),
+        latency_p50=Percentile("latency_ms", 0.5, filter=COMPARABLE),
+        latency_p95=Percentile("latency_ms", 0.95, filter=COMPARABLE),
+        cold_starts=Count("pk", filter=SUCCEEDED & Q(cold_start=True)),
+        cached=Count("pk", filter=CACHED),
+        input_sum=Sum("input_tokens", filter=SUCCEEDED),
+        output_sum=Sum("output_tokens", filter=SUCCEEDED),
+        input_mean=Avg("input_tokens", filter=SUCCEEDED),
+        output_mean=Avg("output_tokens", filter=SUCCEEDED),
+    )
+
+
+SUMS = Prepared(lambda experiment: _sums(experiment=experiment), UUID)
+SUMS_OF_BATCH = Prepared(lambda experiment, batch: _sums(experiment=experiment, batch=batch), UUID, UUID)
 
 
 def _result(

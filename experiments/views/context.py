@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Prefetch, Q, prefetch_related_objects
 from django.http import QueryDict
 
 from evalsuite.errors import NotFound
 from evalsuite.ids import parse_id
 from evalsuite.orgs.console import OrgPage
-from experiments.models import Batch, Experiment, ExperimentRun
+from evalsuite.prepared import Prepared
+from experiments.models import Batch, Experiment, ExperimentRun, ExperimentVariant
 from experiments.services import progress
 from experiments.services.grid import TRACE, Cell, Row
 from experiments.views import in_words
@@ -48,9 +49,19 @@ def detail(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
     }
 
 
+EXPERIMENT = Prepared(
+    lambda org, pk: Experiment.objects.for_org(org).filter(pk=pk).as_it_stands(), UUID, UUID
+)
+VARIANTS = Prefetch("variants", ExperimentVariant.objects.select_related("chat_profile"))
+
+
 def as_it_stands(page: OrgPage, experiment_id: str | UUID) -> Experiment:
     """An experiment as the parts of the page need it. Raises NotFound."""
-    experiment = Experiment.objects.for_org(page.org).as_it_stands().find(experiment_id)
+    known = parse_id(str(experiment_id))
+    experiment = EXPERIMENT.first(page.org.pk, known) if known else None
+    if experiment is None:
+        raise NotFound("experiment")
+    prefetch_related_objects([experiment], VARIANTS)
     experiment.org = page.org
     return experiment
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.db.models import QuerySet
 
 from evalsuite.orgs.console import OrgPage
+from evalsuite.prepared import Prepared
 from experiments.evaluators.registry import KINDS
 from experiments.models import Evaluator, Experiment, ExperimentRun
 from llm_routing.models import RegisteredModel
@@ -37,11 +39,21 @@ class Line:
         return self.done + self.missing
 
 
+EVALUATORS = Prepared(
+    lambda experiment: (
+        Evaluator.objects.filter(experiment=experiment)
+        .select_related("metric")
+        .with_progress()
+        .order_by("id")
+    ),
+    UUID,
+)
+
+
 def evaluators_card(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
     """Of an experiment `as_it_stands`."""
     found: Any = experiment
-    rows = experiment.evaluators.select_related("metric").with_progress().order_by("id")
-    lines = [_line(row) for row in rows]
+    lines = [_line(row) for row in EVALUATORS.all(experiment.pk)]
     enabled = [line for line in lines if line.row.enabled]
     return {
         "org": page.org,
