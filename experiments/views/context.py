@@ -52,7 +52,6 @@ def detail(page: OrgPage, experiment: Experiment) -> dict[str, Any]:
 EXPERIMENT = Prepared(
     lambda org, pk: Experiment.objects.for_org(org).filter(pk=pk).as_it_stands(), UUID, UUID
 )
-VARIANTS = Prefetch("variants", ExperimentVariant.objects.select_related("chat_profile"))
 
 
 def as_it_stands(page: OrgPage, experiment_id: str | UUID) -> Experiment:
@@ -61,7 +60,8 @@ def as_it_stands(page: OrgPage, experiment_id: str | UUID) -> Experiment:
     experiment = EXPERIMENT.first(page.org.pk, known) if known else None
     if experiment is None:
         raise NotFound("experiment")
-    prefetch_related_objects([experiment], VARIANTS)
+    variants = ExperimentVariant.objects.select_related("chat_profile")
+    prefetch_related_objects([experiment], Prefetch("variants", variants))
     experiment.org = page.org
     return experiment
 

@@ -13,7 +13,7 @@ from evalsuite.ids import new_id
 from llm_routing import slots
 from llm_routing.errors import ProviderUnavailable
 from llm_routing.gate_stores import Gates, RedisGates
-from llm_routing.gates import Door
+from llm_routing.gates import Door, Holder
 from tests.chaos.parts import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,6 +37,26 @@ def test_no_more_than_the_capacity(gates):
     slots.release(first)
     assert held(gates, endpoint) == 1
     assert len(acquire(endpoint, 3, 5)) == 2
+
+
+def test_what_another_process_did_meanwhile_decides(gates, monkeypatch):
+    """A process goes by what it read last, and still neither exceeds nor misses what is free now."""
+    monkeypatch.setattr("llm_routing.gate_stores.FRESH_S", 0)
+    elsewhere, endpoint = Gates(gates.store), new_id()
+    acquire(endpoint, 2, 1)
+    elsewhere.change([endpoint], lambda view: view.gates[endpoint].hold("theirs", Holder(2e10)), fresh=True)
+    assert acquire(endpoint, 2, 2) == []  # by what was known one was free
+    elsewhere.change([endpoint], lambda view: view.gates[endpoint].let_go("theirs"), fresh=True)
+    assert len(acquire(endpoint, 2, 2)) == 1  # by what was known none was
+    assert held(gates, endpoint) == 2
+
+
+def test_a_change_by_what_is_known_reads_nothing(gates, monkeypatch):
+    endpoint = new_id()
+    acquire(endpoint, 3, 1)
+    monkeypatch.setattr("llm_routing.gate_stores.FRESH_S", 0)
+    monkeypatch.setattr(gates.store, "load", lambda scopes: pytest.fail("it was read"))
+    assert len(acquire(endpoint, 3, 1)) == 1
 
 
 def test_giving_back_twice_takes_no_one_else_s(gates):
