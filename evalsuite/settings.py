@@ -132,7 +132,11 @@ if IS_SQLITE:
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-20000",
+        "init_command": (
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-20000;"
+            # The commit that passes so many pages brings them home first: let it be one in 16 MB, not in 4.
+            " PRAGMA wal_autocheckpoint=4000"
+        ),
     }
 else:
     postgres_options = DATABASES["default"].setdefault("OPTIONS", {})

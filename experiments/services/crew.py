@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 GROUP_S = 0.1  # results that come so close together share a transaction ...
 HURRIED_GROUP_S = 0.005  # ... unless a caller waits for its next cell meanwhile ...
 LAST_GROUP_S = 0.02  # ... or somebody for the end of the batch
+FIRST_S = 0.05  # so long at most callers stand back until the first result is shown
 LOOK_S = 0.25  # how soon it is noticed that a batch was cancelled, or that cells may be tried again
 GROUPING_SHARE = 40  # such a part of the time at most goes into learning which groups a large batch has
 FEW = 8  # seats; more of them always have a cell ready
@@ -67,7 +68,7 @@ class Crew:
         self._outcomes: SimpleQueue[tuple[Seat, Outcome]] = SimpleQueue()
         self._exhausted: set[Group] = set()  # nothing was left to claim when we last looked
         self._begun: set[Group] = set()  # we have claimed of these before
-        self._recorded = False  # results have been shown
+        self._recorded = threading.Event()  # results have been shown
         self._changed = threading.Condition()
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -330,7 +331,7 @@ class Crew:
         except Empty:
             return
         # The first one is shown at once.
-        deadline = time.monotonic() + (GROUP_S if self._recorded else 0)
+        deadline = time.monotonic() + (GROUP_S if self._recorded.is_set() else 0)
         while len(came) < len(self._held):
             if not any(self._ready.values()):
                 hurry = LAST_GROUP_S if self._nothing_more else HURRIED_GROUP_S
@@ -342,10 +343,10 @@ class Crew:
         outcomes = [outcome for _, outcome in came]
         errors = [outcome.error if isinstance(outcome, Failed) else None for outcome in outcomes]
         routing.report([(seat.lane.target, error) for (seat, _), error in zip(came, errors, strict=True)])
-        self._recorded = True
         try:
             recording.record_for_certain(self.batch, self.panel, outcomes)
         finally:  # where that fails, their leases end: nobody may renew them for ever
+            self._recorded.set()
             self._forget([outcome.cell for outcome in outcomes])
         if not self._held and self._nothing_more:
             recording.finish_if_done(self.batch.pk)  # before the lanes are closed: somebody waits for the end
@@ -368,6 +369,8 @@ class Crew:
                 pace.note(seat.group, time.monotonic() - begun)
                 seat.handle = None
                 self._outcomes.put((seat, outcome))
+                # Sixty calls that begin at once would keep the interpreter from whoever writes this down.
+                self._recorded.wait(FIRST_S)
         finally:
             seat.left = True
 
