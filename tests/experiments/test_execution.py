@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import pytest
@@ -12,7 +13,7 @@ from evalsuite.audit.models import AuditEvent
 from evalsuite.errors import Conflict
 from evalsuite.quotas.models import UsageCounter, UsageRecord
 from experiments.models import Batch, EvalScore, Evaluator, ExperimentInput, ExperimentRun, RunAttempt
-from experiments.services import claiming, execution, planning, recording, steering, sweeping
+from experiments.services import claiming, crew, execution, planning, recording, steering, sweeping
 from experiments.services.crew import Crew
 from experiments.services.evaluation import Panel
 from llm_routing import routing, slots
@@ -53,6 +54,25 @@ def test_every_cell_is_answered_and_recorded_once(embedded_worker, experiment, o
     assert (run.load_ms, run.prompt_ms, run.decode_ms, run.provider_wait_ms) == (1, 2, 5, 1)
     assert run.latency_ms + 1 > run.first_token_ms > 0
     assert run.tokens_per_second == pytest.approx(1000)
+
+
+def test_no_caller_goes_on_before_the_first_result_is_shown(
+    embedded_worker, experiment, ollama, monkeypatch
+):
+    called = []
+
+    def slowly(*given):
+        if not called:
+            time.sleep(0.3)
+        called.append(sum(ollama.calls.values()))
+        record(*given)
+
+    record = recording.record_for_certain
+    monkeypatch.setattr(recording, "record_for_certain", slowly)
+    monkeypatch.setattr(crew, "FIRST_S", 10)
+    assert states(run_to_end(experiment, parallel=4)) == {"succeeded": 20}
+    assert called[0] <= 4
+    assert len(called) > 1
 
 
 def test_ledger_counter_and_audit_log_agree_with_the_cells(embedded_worker, experiment):
