@@ -39,7 +39,7 @@ def make_link(page, org) -> str:
     expect(made.get_by_role("status")).to_have_text("Copied.")
     assert page.evaluate("navigator.clipboard.readText()") == link
     made.get_by_role("button", name="Done").click()
-    expect(page.locator("dialog[data-shown-once]")).to_have_count(0)  # the browser tells of the closing a moment later
+    expect(page.locator("dialog[data-shown-once]")).to_have_count(0)  # a moment after it has closed
     assert link not in page.content()
     expect(page.get_by_text("Rater, for <b>bob</b>")).to_be_visible()
     return link

@@ -56,9 +56,7 @@ def test_every_cell_is_answered_and_recorded_once(embedded_worker, experiment, o
     assert run.tokens_per_second == pytest.approx(1000)
 
 
-def test_no_caller_goes_on_before_the_first_result_is_shown(
-    embedded_worker, experiment, ollama, monkeypatch
-):
+def test_no_caller_goes_on_before_the_first_result_is_shown(embedded_worker, experiment, ollama, monkeypatch):
     called = []
 
     def slowly(*given):
