@@ -91,6 +91,12 @@ def test_filters(api, url, log, query, names):
     assert listed(api, url, **query) == names
 
 
+def test_a_name_is_found_with_those_below_it(api, url, log, org, alice):
+    record("org.updated.again", org=org, actor=alice, subject=org)
+    record("org.updatedly", org=org, actor=alice, subject=org)
+    assert listed(api, url, event="org.updated") == ["org.updated.again", "org.updated"]
+
+
 def test_filters_by_ids_and_times(api, url, log, org, alice):
     assert listed(api, url, actor=str(alice.pk)) == ["org.updated"]
     assert listed(api, url, object=str(org.pk)) == ["experiment.created", "org.updated"]
