@@ -123,7 +123,7 @@ def test_an_answer_that_breaks_off_is_never_a_result(embedded_worker, experiment
 
 
 def test_slots_of_the_endpoint_are_never_exceeded(embedded_worker, org):
-    with ObedientOllama(delay_s=0.02) as ollama:
+    with ObedientOllama(delay_s=0.1) as ollama:
         factories.set_default_model(org, factories.make_model(base_url=ollama.base_url, slots=2))
         experiment = factories.make_experiment(org, inputs=10, variants=2)
         first = planning.start_batch(experiment=experiment, author=None)
@@ -134,7 +134,7 @@ def test_slots_of_the_endpoint_are_never_exceeded(embedded_worker, org):
 
 
 def test_the_batch_s_parallel_limit_holds(embedded_worker, org):
-    with ObedientOllama(delay_s=0.02) as ollama:
+    with ObedientOllama(delay_s=0.1) as ollama:
         factories.set_default_model(org, factories.make_model(base_url=ollama.base_url, slots=16))
         experiment = factories.make_experiment(org, inputs=10, variants=2)
         run_to_end(experiment, parallel=3)
