@@ -10,10 +10,10 @@ from uuid import UUID
 
 from django.db import connection
 
-from evalsuite.quotas import ledger
-from evalsuite.quotas.ledger import Moved, Settled, grouped_by_org
+from evalsuite.quotas import ledger, sums
+from evalsuite.quotas.ledger import Moved, grouped_by_org
 from evalsuite.quotas.limits import Limits
-from evalsuite.quotas.models import PlaygroundMinute, UsageCounter, UsageSum
+from evalsuite.quotas.models import PlaygroundMinute, UsageCounter
 from evalsuite.quotas.values import Moment, Refusal, Used
 
 TABLE = UsageCounter._meta.db_table
@@ -34,28 +34,12 @@ MOVE = f"""ON CONFLICT (org_id, month) DO UPDATE SET
         WHEN {TABLE}.day = excluded.day THEN {TABLE}.day_reserved_tokens - excluded.day_reserved_tokens
         ELSE {TABLE}.day_reserved_tokens END,
     day = CASE WHEN {TABLE}.day < excluded.day THEN excluded.day ELSE {TABLE}.day END"""
-SUMS = UsageSum._meta.db_table
-INTO_SUMS = (
-    f"INSERT INTO {SUMS} (org_id, day, model_provider, model_name, user_id, experiment_id,"
-    " calls, input_tokens, output_tokens)"
-)
-ADD = f"""ON CONFLICT (org_id, day, model_provider, model_name, user_id, experiment_id) DO UPDATE SET
-    calls = {SUMS}.calls + excluded.calls,
-    input_tokens = {SUMS}.input_tokens + excluded.input_tokens,
-    output_tokens = {SUMS}.output_tokens + excluded.output_tokens"""
-NOBODY = f"CAST('{UsageSum.NOBODY}' AS uuid)"
 # `_move` in the words of PostgreSQL, behind the statement that settles. The sums, which nothing here reads,
 # are written after the counters: who waits for a sum holds no counter that others wait for.
 SETTLE_AND_MOVE = f"""
     WITH settled AS ({ledger.SETTLE["postgresql"]}),
-    summed AS (
-        {INTO_SUMS}
-        SELECT %s, CAST(day AS date), model_provider, model_name, COALESCE(user_id, {NOBODY}),
-            COALESCE(experiment_id, {NOBODY}), COUNT(*), COALESCE(SUM(input_tokens), 0),
-            COALESCE(SUM(output_tokens), 0)
-        FROM settled WHERE state = 'settled' GROUP BY 2, 3, 4, 5, 6 ORDER BY 2, 3, 4, 5, 6
-        {ADD}
-    ),
+    summed AS ({sums.ADD_USAGE}),
+    of_experiments AS ({sums.ADD_EXPERIMENTS}),
     moved AS (
         SELECT CAST(day AS date) AS day, state, held,
             COALESCE(input_tokens, 0)::bigint + COALESCE(output_tokens, 0) AS tokens,
@@ -195,26 +179,13 @@ def settle(org_id: UUID, used: Sequence[Used], released: Sequence[UUID]) -> None
     if connection.vendor == "postgresql":  # one round trip instead of two
         with connection.cursor() as cursor:
             values = ledger.settling(org_id, used, released)
-            cursor.execute(SETTLE_AND_MOVE, [*values, _key(org_id), _key(org_id)])
+            cursor.execute(SETTLE_AND_MOVE, [*values, *[_key(org_id)] * 3])
     else:
         moved, settled = ledger.settle(org_id, used, released)
         move(moved)
-        _add_up(org_id, settled)
+        sums.add_up(_key(org_id), settled)
     if released:
         ledger.drop(released, marked=True)
-
-
-def _add_up(org_id: UUID, settled: Iterable[Settled]) -> None:
-    nobody = _key(UsageSum.NOBODY)
-    rows = [
-        (
-            *(_key(org_id), one.day, one.model_provider, one.model_name),
-            *(one.user_id or nobody, one.experiment_id or nobody, one.input_tokens, one.output_tokens),
-        )
-        for one in settled
-    ]
-    with connection.cursor() as cursor:
-        cursor.executemany(f"{INTO_SUMS} VALUES (%s, %s, %s, %s, %s, %s, 1, %s, %s) {ADD}", rows)
 
 
 def move(moved: Iterable[Moved]) -> None:

@@ -12,6 +12,7 @@ from evalsuite.orgs.models import Org
 from evalsuite.orgs.querysets import OrgScopedQuerySet
 
 MOST = 10**15  # far above any use, far below what a 64-bit counter holds
+NOBODY = UUID(int=0)
 
 
 def _limit(
@@ -122,37 +123,53 @@ class UsageCounter(models.Model):
         return f"{self.org} in {self.month:%Y-%m}: {self.tokens} tokens"
 
 
-class UsageSum(models.Model):
-    """The settled rows of the ledger by day, model, user and experiment, added up as they are settled.
-
-    Reports read these: a ledger of millions of calls is thousands of sums. NOBODY stands for no user, and
-    for no experiment.
-    """
-
-    NOBODY = UUID(int=0)
+class Sums(models.Model):
+    """Settled rows of the ledger, added up as they are settled."""
 
     org = models.ForeignKey(Org, on_delete=models.CASCADE, related_name="+", db_index=False)
     day = models.DateField(help_text="As in the ledger.")
-    model_provider = models.CharField(max_length=64)
-    model_name = models.CharField(max_length=256)
-    user_id = models.UUIDField(default=NOBODY)
-    experiment_id = models.UUIDField(default=NOBODY)
     calls = models.PositiveBigIntegerField(default=0)
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.org} on {self.day}: {self.calls} calls"
+
+
+class UsageSum(Sums):
+    """The ledger by day, model and user: reports read few rows, however many experiments there are.
+
+    NOBODY stands for no user.
+    """
+
+    model_provider = models.CharField(max_length=64)
+    model_name = models.CharField(max_length=256)
+    user_id = models.UUIDField(default=NOBODY)
 
     objects = OrgScopedQuerySet["UsageSum"].as_manager()
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["org", "day", "model_provider", "model_name", "user_id", "experiment_id"],
-                name="one_usage_sum_each",
+                fields=["org", "day", "model_provider", "model_name", "user_id"], name="one_usage_sum_each"
             )
         ]
 
-    def __str__(self) -> str:
-        return f"{self.org} on {self.day}: {self.calls} calls"
+
+class ExperimentUsage(Sums):
+    """The ledger by day and experiment. NOBODY stands for no experiment."""
+
+    experiment_id = models.UUIDField(default=NOBODY)
+
+    objects = OrgScopedQuerySet["ExperimentUsage"].as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["org", "day", "experiment_id"], name="one_experiment_usage_each")
+        ]
 
 
 class PlaygroundMinute(models.Model):

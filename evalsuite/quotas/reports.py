@@ -15,7 +15,13 @@ from evalsuite.orgs.models import Org, User
 from evalsuite.quotas import counters, ledger
 from evalsuite.quotas.hooks import gauge, names
 from evalsuite.quotas.limits import limits_of
-from evalsuite.quotas.models import PlaygroundMinute, UsageCounter, UsageSum
+from evalsuite.quotas.models import (
+    NOBODY,
+    ExperimentUsage,
+    PlaygroundMinute,
+    UsageCounter,
+    UsageSum,
+)
 from evalsuite.quotas.values import WORDS, Moment
 
 GroupBy = Literal["day", "model", "user", "experiment"]
@@ -33,7 +39,7 @@ SUMS = {
     "tokens_in": Sum(Cast("input_tokens", FloatField())),
     "tokens_out": Sum(Cast("output_tokens", FloatField())),
 }
-NOBODY = {"user": "No user", "experiment": "No experiment"}
+NONE = {"user": "No user", "experiment": "No experiment"}
 NEAR_PERCENT = 80  # from which on a limit is said to be nearly used up
 GONE = {"user": "A removed account", "experiment": "A deleted experiment"}
 
@@ -85,7 +91,8 @@ def usage(org: Org, group_by: GroupBy, first: date, last: date) -> Any:
     that are shown. Days newest first, all else by tokens.
     """
     columns = COLUMNS[group_by]
-    rows = _within(org, first, last).values(*columns).annotate(**SUMS)
+    sums = ExperimentUsage if group_by == "experiment" else UsageSum
+    rows = _within(sums, org, first, last).values(*columns).annotate(**SUMS)
     if group_by == "day":
         return rows.order_by("-day")
     tokens = F("tokens_in") + F("tokens_out")
@@ -101,7 +108,7 @@ def told(org: Org, group_by: GroupBy, rows: Sequence[dict[str, Any]]) -> list[Us
 
 def total(org: Org, first: date, last: date) -> Usage:
     """Of all groups."""
-    sums = _within(org, first, last).aggregate(**SUMS)
+    sums = _within(UsageSum, org, first, last).aggregate(**SUMS)
     return Usage(None, "Total", *(int(sums[name] or 0) for name in SUMS))
 
 
@@ -116,8 +123,8 @@ def without(rows: Sequence[Usage], whole: Usage) -> Usage:
     )
 
 
-def _within(org: Org, first: date, last: date) -> Any:
-    return UsageSum.objects.for_org(org).filter(day__gte=first, day__lte=last).order_by()
+def _within(sums: type[UsageSum | ExperimentUsage], org: Org, first: date, last: date) -> Any:
+    return sums.objects.for_org(org).filter(day__gte=first, day__lte=last).order_by()
 
 
 def _labels(org: Org, group_by: GroupBy, rows: Sequence[dict[str, Any]]) -> list[tuple[str | None, str]]:
@@ -130,9 +137,9 @@ def _labels(org: Org, group_by: GroupBy, rows: Sequence[dict[str, Any]]) -> list
             for row in rows
         ]
     of_row = [row[COLUMNS[group_by][0]] for row in rows]
-    ids: list[UUID | None] = [None if one == UsageSum.NOBODY else one for one in of_row]
+    ids: list[UUID | None] = [None if one == NOBODY else one for one in of_row]
     known = _names(org, group_by, [one for one in ids if one])
-    return [(str(one), known.get(one, GONE[group_by])) if one else (None, NOBODY[group_by]) for one in ids]
+    return [(str(one), known.get(one, GONE[group_by])) if one else (None, NONE[group_by]) for one in ids]
 
 
 def _names(org: Org, group_by: GroupBy, ids: list[UUID]) -> dict[UUID, str]:

@@ -9,8 +9,7 @@ from uuid import UUID
 
 from evalsuite.metrics import families
 from evalsuite.metrics.changes import Changes
-from evalsuite.orgs.models import Org
-from evalsuite.quotas.models import UsageCounter, UsageRecord, UsageSum
+from evalsuite.quotas.models import ExperimentUsage, UsageCounter, UsageRecord, UsageSum
 from experiments.loadtest.answers import Answer, Pace
 from experiments.loadtest.setup import Place
 from experiments.models import ExperimentRun
@@ -28,9 +27,8 @@ class Figures:
         self._org = place.org
         self._model = (place.model.provider.slug, place.model.name)
         self._changes = Changes()
-        self._author = place.owner.pk
         self._days: dict[str, Counter[str]] = defaultdict(Counter)
-        self._sums: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)  # by day and experiment
+        self._experiments: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)  # by day
 
     def cells(
         self, experiment: str, variant: str, told: Iterable[tuple[Answer | None, Pace]], day: str
@@ -53,9 +51,8 @@ class Figures:
         changes.count(families.TOKENS, org, *model, KIND, "input", by=tokens_in)
         changes.count(families.TOKENS, org, *model, KIND, "output", by=tokens_out)
         changes.touch([scores_of(UUID(experiment))])
-        self._days[day].update(calls=outcomes[True], tokens=tokens_in + tokens_out)
-        used = self._sums[day, experiment]
-        used.update(calls=outcomes[True], input_tokens=tokens_in, output_tokens=tokens_out)
+        for used in (self._days[day], self._experiments[day, experiment]):
+            used.update(calls=outcomes[True], input_tokens=tokens_in, output_tokens=tokens_out)
 
     def thumb(self, experiment: str, variant: str, *, up: bool) -> None:
         family = families.THUMBS_UP if up else families.THUMBS_DOWN
@@ -65,21 +62,12 @@ class Figures:
         """Call in the transaction of the rows."""
         self._changes.save()
         self._changes = Changes()
-        provider, model = self._model
-        UsageSum.objects.bulk_create(
-            UsageSum(
-                org=self._org,
-                day=day,
-                model_provider=provider,
-                model_name=model,
-                user_id=self._author,
-                experiment_id=experiment,
-                **used,
-            )
-            for (day, experiment), used in self._sums.items()
+        ExperimentUsage.objects.bulk_create(
+            ExperimentUsage(org=self._org, day=day, experiment_id=experiment, **used)
+            for (day, experiment), used in self._experiments.items()
             if used["calls"]
         )
-        self._sums.clear()
+        self._experiments.clear()
 
     @property
     def days(self) -> dict[str, Counter[str]]:
@@ -87,23 +75,39 @@ class Figures:
         return dict(self._days)
 
 
-def write_counters(org: Org, parts: Iterable[Mapping[str, Counter[str]]]) -> None:
-    """The counters of each month, as settling has left them, from the days of all figures."""
+def write_usage(place: Place, parts: Iterable[Mapping[str, Counter[str]]]) -> None:
+    """The sums of each day and the counters of each month, as settling has left them, from all figures."""
     months: dict[str, Counter[str]] = defaultdict(Counter)
     days: dict[str, Counter[str]] = defaultdict(Counter)
     for part in parts:
         for day, used in part.items():
             days[day].update(used)
             months[day[:7]].update(used)
+    UsageSum.objects.bulk_create(
+        UsageSum(
+            org=place.org,
+            day=day,
+            model_provider=place.model.provider.slug,
+            model_name=place.model.name,
+            user_id=place.owner.pk,
+            **used,
+        )
+        for day, used in days.items()
+        if used["calls"]
+    )
     last = {day[:7]: day for day in sorted(days)}
     UsageCounter.objects.bulk_create(
         UsageCounter(
-            org=org,
+            org=place.org,
             month=date.fromisoformat(f"{month}-01"),
             calls=used["calls"],
-            tokens=used["tokens"],
+            tokens=_tokens(used),
             day=date.fromisoformat(last[month]),
-            day_tokens=days[last[month]]["tokens"],
+            day_tokens=_tokens(days[last[month]]),
         )
         for month, used in months.items()
     )
+
+
+def _tokens(used: Counter[str]) -> int:
+    return used["input_tokens"] + used["output_tokens"]

@@ -22,7 +22,7 @@ from evalsuite.errors import Conflict
 from evalsuite.metrics import folding
 from evalsuite.orgs.models import Org, User
 from experiments.loadtest.cells import CellWriter
-from experiments.loadtest.figures import write_counters
+from experiments.loadtest.figures import write_usage
 from experiments.loadtest.setup import Place, make_orgs, make_place
 from experiments.loadtest.shape import Shape
 
@@ -86,7 +86,7 @@ def load(
         cells, scores = cells + written.cells, scores + written.scores
         days.append(written.days)
         tell(f"{cells:,} cells")
-    write_counters(org, days)
+    write_usage(place, days)
     tell("Sealing the events, adding up the figures.")
     while sealing.seal_some():
         pass

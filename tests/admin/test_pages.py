@@ -35,6 +35,7 @@ def test_every_model_of_ours_has_a_page():
         "GateState",
         "PlaygroundMinute",
         "UsageSum",
+        "ExperimentUsage",
         "IdempotencyKey",
         "PendingEvent",
         "AuditSeal",

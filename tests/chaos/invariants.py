@@ -204,12 +204,13 @@ class Invariants:
             )[0]
             if tuple(map(int, sums)) != tuple(map(int, counters)):
                 broken.append(f"the ledger's sum {sums} is not the counter's {counters}")
-            by_day = self._ask(
-                "SELECT COALESCE(SUM(calls), 0), COALESCE(SUM(input_tokens + output_tokens), 0)"
-                " FROM quotas_usagesum"
-            )[0]
-            if tuple(map(int, sums)) != tuple(map(int, by_day)):
-                broken.append(f"the ledger's sum {sums} is not that of its days {by_day}")
+            for table in ("quotas_usagesum", "quotas_experimentusage"):
+                kept = self._ask(
+                    "SELECT COALESCE(SUM(calls), 0), COALESCE(SUM(input_tokens + output_tokens), 0)"
+                    f" FROM {table}"
+                )[0]
+                if tuple(map(int, sums)) != tuple(map(int, kept)):
+                    broken.append(f"the ledger's sum {sums} is not that of {table} {kept}")
         return broken
 
     def _has_column(self, table: str, column: str) -> bool:

@@ -6,7 +6,7 @@ from django.db.models import Count, F, Sum
 from django.db.models.functions import Coalesce, TruncMonth
 
 from evalsuite.ids import new_id
-from evalsuite.quotas.models import OrgLimits, UsageCounter, UsageRecord, UsageSum
+from evalsuite.quotas.models import NOBODY, ExperimentUsage, OrgLimits, UsageCounter, UsageRecord, UsageSum
 from evalsuite.quotas.services import Call, Used
 
 
@@ -57,8 +57,19 @@ def assert_books_balance(org):
         held = of_day.filter(state="reserved").aggregate(sum=Sum("reserved_tokens"))["sum"] or 0
         assert counter.day_reserved_tokens == held
     assert settled == reserved == {}
-    sums = UsageSum.objects.filter(org=org).aggregate(
-        calls=Coalesce(Sum("calls"), 0), tokens=Coalesce(Sum(F("input_tokens") + F("output_tokens")), 0)
+    used = rows.filter(state="settled")
+    _assert_sums(UsageSum, org, used, ["day", "model_provider", "model_name", "user_id"])
+    _assert_sums(ExperimentUsage, org, used, ["day", "experiment_id"])
+
+
+def _assert_sums(model, org, used, keys):
+    """What is kept beside the ledger is what its rows add up to, key by key."""
+    names = ("calls", "input_tokens", "output_tokens")
+    kept = {
+        tuple(None if row[key] == NOBODY else row[key] for key in keys): tuple(row[name] for name in names)
+        for row in model.objects.filter(org=org).values(*keys, *names)
+    }
+    of_rows = used.values_list(*keys).annotate(
+        Count("pk"), into=Coalesce(Sum("input_tokens"), 0), out=Coalesce(Sum("output_tokens"), 0)
     )
-    of_rows = rows.filter(state="settled").aggregate(calls=Count("pk"), tokens=Coalesce(Sum(tokens), 0))
-    assert sums == of_rows
+    assert kept == {row[: len(keys)]: row[len(keys) :] for row in of_rows}

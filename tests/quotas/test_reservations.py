@@ -92,7 +92,7 @@ def test_a_full_grant_costs_few_statements_however_many_calls(org, django_assert
     offered = calls(100)
     with django_assert_max_num_queries(2):
         assert reserve(org, offered, limits=limits).count == 100
-    with django_assert_max_num_queries(3):  # ledger, counters, sums
+    with django_assert_max_num_queries(4):  # ledger, counters, sums by user and by experiment
         settle(org, [used(call) for call in offered])
     assert_books_balance(org)
 

@@ -9,7 +9,7 @@ from django.utils.dateparse import parse_datetime
 from rest_framework.test import APIClient
 
 from evalsuite.quotas import ledger
-from evalsuite.quotas.models import UsageRecord, UsageSum
+from evalsuite.quotas.models import ExperimentUsage, UsageRecord, UsageSum
 from evalsuite.quotas.services import reserve, settle
 from tests import factories
 from tests.quotas.helpers import a_call, calls, limit, used
@@ -47,7 +47,7 @@ def history(org, alice, experiment, today):
     ]:
         settle(org, [used(call, *tokens)])
         if day:  # it is the only one of today so far
-            for model in (UsageRecord, UsageSum):
+            for model in (UsageRecord, UsageSum, ExperimentUsage):
                 model.objects.filter(org=org, day=today).update(day=today - timedelta(days=day))
     settle(factories.make_org(), [used(a_call(), 999, 999)])
 
