@@ -13,6 +13,9 @@ see the machine alike, by the owner of the org and of an experiment that is as l
 the answer's body (median and p95 of the rounds, and how the medians compare).
 Targets: p95 at most 300 ms, the ratio at most 1.5, at most 15 queries and no more with more rows.
 
+`--admin` asks for the lists of the admin instead, searched, sorted and paged where they are long, as a
+superuser or as somebody on the staff who owns the org.
+
 `--claims` instead claims the cells of a batch of 10,000, of an experiment of its own that is deleted again,
 and compares the rates: at least 90 %. The databases take turns, a fresh process and a batch each, `--rounds`
 times; which one goes first changes, and the first turn of each does not count. On PostgreSQL each turn
@@ -40,6 +43,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engine import REDIS, free_port, process, production, until_it_answers
+from benchmarks.routes import Route, admin_lists, measured, words_of
 
 TARGET_MS, TARGET_RATIO, TARGET_QUERIES, TARGET_CLAIMS = 300, 1.5, 15, 0.9
 WARM_UP = 2
@@ -83,6 +87,9 @@ def main() -> None:
     parser.add_argument(
         "--largest", action="store_true", help="of the largest experiment, not of a usual one"
     )
+    parser.add_argument(
+        "--admin", choices=["superuser", "curator"], help="the admin's lists, of all orgs or one"
+    )
     parser.add_argument("--claims", action="store_true")
     parser.add_argument("--here", choices=["pages", "claims"], help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -115,26 +122,50 @@ def elsewhere(settings: dict[str, str], what: str) -> Any:
 
 
 def to_ask(given: argparse.Namespace) -> Any:
-    """The cookie of the org's owner, and the routes."""
+    """The cookie of whoever asks, and the routes."""
     os.environ["DJANGO_SETTINGS_MODULE"] = "evalsuite.settings"
     import django
 
     django.setup()
     from django.test import Client
 
-    from benchmarks.routes import measured, words_of
     from evalsuite.orgs.models import Org
-    from experiments.models import Experiment
 
     org = Org.objects.get(slug=given.slug)
+    asker, routes = of_admin(org, given.admin) if given.admin else of_console(org, given)
+    client = Client()
+    client.force_login(asker)
+    cookie = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
+    asked = [route for route in routes if re.search(given.only, route.name)]
+    return cookie, [(route.name, route.url, queries_of(client, route.url)) for route in asked]
+
+
+def of_console(org: Any, given: argparse.Namespace) -> tuple[Any, list[Route]]:
+    from experiments.models import Experiment
+
     newest = Experiment.objects.for_org(org).order_by("-id")
     # A list of failed cells asks more where there is one, so both databases have some.
-    words = words_of(newest[0] if given.largest else next(filter(has_failed_cells, newest[1:].iterator())))
-    client = Client()
-    client.force_login(org.memberships.order_by("id")[0].user)
-    cookie = "; ".join(f"{name}={morsel.value}" for name, morsel in client.cookies.items())
-    routes = [route for route in measured(words) if re.search(given.only, route.name)]
-    return cookie, [(route.name, route.url, queries_of(client, route.url)) for route in routes]
+    chosen = newest[0] if given.largest else next(filter(has_failed_cells, newest[1:].iterator()))
+    return org.memberships.order_by("id")[0].user, list(measured(words_of(chosen)))
+
+
+def of_admin(org: Any, role: str) -> tuple[Any, list[Route]]:
+    """The account is made where it is missing; nobody can sign in with it."""
+    from django.contrib.auth.hashers import make_password
+
+    from evalsuite.orgs.models import User
+
+    asker, _ = User.objects.get_or_create(
+        username=f"benchmark-{role}",
+        defaults={
+            "password": make_password(None),
+            "is_staff": True,
+            "is_superuser": role == "superuser",
+        },
+    )
+    if role == "curator":
+        org.memberships.get_or_create(user=asker, defaults={"role": "owner"})
+    return asker, list(admin_lists())
 
 
 def has_failed_cells(experiment: Any) -> bool:

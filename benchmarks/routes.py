@@ -139,6 +139,24 @@ def measured(words: Mapping[str, str]) -> Iterator[Route]:
             yield Route(address.replace("orgs/{org}/", ""), "/" + address.format_map(words))
 
 
+def admin_lists() -> Iterator[Route]:
+    """The lists of the admin: each as it opens, and searched; long ones also sorted, and a second page."""
+    from django.contrib import admin
+    from django.urls import reverse
+
+    import evalsuite.urls  # noqa: F401 - registers them
+    from evalsuite.admin_lists import LongList
+
+    for model, page in admin.site._registry.items():
+        meta = model._meta
+        path = reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist")
+        queries = ["", "q=refund"] if page.search_fields else [""]
+        queries += ["p=2", "o=3"] if isinstance(page, LongList) else []
+        for query in queries:
+            address = path + (f"?{query}" if query else "")
+            yield Route(address, address)
+
+
 def words_of(experiment: Any) -> dict[str, str]:
     """The rows that stand for words, around one experiment with at least one finished batch."""
     from experiments.models import EvalScore, ExperimentRun

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from evalsuite.admin import OrgScopedAdmin, OrgScopedInline, ReadOnlyAdmin, ScopedRelatedFilter, in_console
+from evalsuite.admin_lists import LongList
 from evalsuite.orgs.permissions import Permission
 from playground.models import Comparison, PlaygroundMessage, PlaygroundSession
 
@@ -59,14 +60,13 @@ class PlaygroundSessionAdmin(ReadOnlyAdmin, OrgScopedAdmin):
 
 
 @admin.register(PlaygroundMessage)
-class PlaygroundMessageAdmin(ReadOnlyAdmin, OrgScopedAdmin):
+class PlaygroundMessageAdmin(LongList, ReadOnlyAdmin, OrgScopedAdmin):
     view_permission = write_permission = READ_ALL
     org_path = "session__org"
     list_display = ["created_at", "session", "role", "latency_ms", "output_tokens", "error_code"]
     list_filter = ["role", "created_at"]
     search_fields = ["error_code", "session__model_name"]
     list_select_related = ["session"]
-    ordering = ["-id"]
     fieldsets = [
         (None, {"fields": ["created_at", "session", "role", "content", "thinking"]}),
         (

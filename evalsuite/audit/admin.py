@@ -7,11 +7,12 @@ from urllib.parse import urlencode
 from django.contrib import admin
 
 from evalsuite.admin import OrgScopedAdmin, ReadOnlyAdmin, ScopedRelatedFilter, in_console
+from evalsuite.admin_lists import LongList
 from evalsuite.audit.models import AuditEvent
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(ReadOnlyAdmin, OrgScopedAdmin):
+class AuditEventAdmin(LongList, ReadOnlyAdmin, OrgScopedAdmin):
     view_permission = write_permission = "org:audit:read"
     list_display = ["created_at", "event", "org", "actor_name", "object_type", "object_id", "address"]
     list_filter = ["created_at", "object_type", ("org", ScopedRelatedFilter)]

@@ -9,6 +9,7 @@ from django.db import models, transaction
 from django.http import HttpRequest
 
 from evalsuite.admin import OrgScopedAdmin, ReadOnlyAdmin, ScopedRelatedFilter, in_console
+from evalsuite.admin_lists import LongList
 from evalsuite.audit import changes
 from evalsuite.audit.services import record
 from evalsuite.quotas.hooks import limits_changed
@@ -79,7 +80,7 @@ class OrgLimitsAdmin(OrgScopedAdmin):
 
 
 @admin.register(UsageRecord)
-class UsageRecordAdmin(ReadOnlyAdmin, OrgScopedAdmin):
+class UsageRecordAdmin(LongList, ReadOnlyAdmin, OrgScopedAdmin):
     view_permission = write_permission = "org:usage:read"
     list_display = [
         "created_at",
@@ -94,7 +95,6 @@ class UsageRecordAdmin(ReadOnlyAdmin, OrgScopedAdmin):
     list_filter = ["kind", "state", "day", ("org", ScopedRelatedFilter)]
     search_fields = ["model_provider", "model_name", "org__name"]
     list_select_related = ["org"]
-    ordering = ["-id"]
     fieldsets = [
         (None, {"fields": ["created_at", "org", "kind", "state", "day", "model_provider", "model_name"]}),
         ("Usage", {"fields": ["reserved_tokens", "input_tokens", "output_tokens"]}),

@@ -13,6 +13,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from evalsuite.admin import OrgForm, OrgScopedAdmin, ReadOnlyAdmin, ScopedRelatedFilter, in_console
 from evalsuite.admin_actions import ask, is_answered
+from evalsuite.admin_lists import LongList
 from evalsuite.errors import EvalsuiteError, InvalidBody
 from experiments.evaluators.registry import KINDS
 from experiments.models import METRIC_KEY, EvalMetricDefinition, EvalScore, Evaluator, Thumb
@@ -130,7 +131,7 @@ class EvaluatorAdmin(OrgScopedAdmin):
 
 
 @admin.register(EvalScore)
-class ScoreAdmin(ReadOnlyAdmin, OrgScopedAdmin):
+class ScoreAdmin(LongList, ReadOnlyAdmin, OrgScopedAdmin):
     org_path = "run__experiment__org"
     list_display = ["created_at", "run", "metric", "value", "rater", "evaluator"]
     list_filter = ["created_at", ("metric", ScopedRelatedFilter)]
@@ -146,7 +147,7 @@ class ScoreAdmin(ReadOnlyAdmin, OrgScopedAdmin):
 
 
 @admin.register(Thumb)
-class ThumbAdmin(ReadOnlyAdmin, OrgScopedAdmin):
+class ThumbAdmin(LongList, ReadOnlyAdmin, OrgScopedAdmin):
     org_path = "run__experiment__org"
     list_display = ["created_at", "run", "rater", "up"]
     list_filter = ["created_at", "up"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from django.contrib import admin
 
 from evalsuite.admin import OrgScopedAdmin, ReadOnlyAdmin, ScopedRelatedFilter
+from evalsuite.admin_lists import LongList
 from experiments.models import Evaluation
 
 
 @admin.register(Evaluation)
-class EvaluationAdmin(ReadOnlyAdmin, OrgScopedAdmin):
+class EvaluationAdmin(LongList, ReadOnlyAdmin, OrgScopedAdmin):
     org_path = "evaluator__experiment__org"
     list_display = ["created_at", "evaluator", "run", "state", "retries", "finished_at"]
     list_filter = ["state", "created_at", ("evaluator", ScopedRelatedFilter)]

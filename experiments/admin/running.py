@@ -7,6 +7,7 @@ from django.db import models
 from django.http import HttpRequest
 
 from evalsuite.admin import OrgScopedAdmin, OrgScopedInline, ReadOnlyAdmin, ScopedRelatedFilter, in_console
+from evalsuite.admin_lists import LongList
 from experiments.models import Batch, EvalScore, ExperimentRun, RunAttempt
 from experiments.services import steering
 
@@ -65,7 +66,7 @@ class ScoreInline(ReadOnlyAdmin, OrgScopedInline):
 
 
 @admin.register(ExperimentRun)
-class RunAdmin(ReadOnlyAdmin, OrgScopedAdmin):
+class RunAdmin(LongList, ReadOnlyAdmin, OrgScopedAdmin):
     org_path = "experiment__org"
     list_display = ["created_at", "experiment", "variant", "input", "state", "model_name", "latency_ms"]
     list_filter = ["state", "created_at", ("experiment", ScopedRelatedFilter)]
@@ -119,13 +120,12 @@ class RunAdmin(ReadOnlyAdmin, OrgScopedAdmin):
 
 
 @admin.register(RunAttempt)
-class AttemptAdmin(ReadOnlyAdmin, OrgScopedAdmin):
+class AttemptAdmin(LongList, ReadOnlyAdmin, OrgScopedAdmin):
     org_path = "run__experiment__org"
     list_display = ["started_at", "run", "number", "worker", "outcome", "error_code"]
     list_filter = ["outcome", "started_at"]
     search_fields = ["worker", "error_code"]
     list_select_related = ["run"]
-    ordering = ["-started_at", "id"]
     fieldsets = [
         (None, {"fields": ["run", "number", "worker", "started_at", "ended_at"]}),
         ("Outcome", {"fields": ["outcome", "error_code", "error_message"]}),
