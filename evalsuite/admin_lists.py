@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.contrib.admin.views.main import ORDER_VAR, ChangeList
 from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.paginator import InfinitePaginator
 
-COUNTED = 1_000  # of a longer list no total is told, and its pages lead to the next and the previous one
-SEARCHED = 10_000
-
-
-def newest(rows: QuerySet[Any]) -> QuerySet[Any]:
-    """The last SEARCHED of these rows. Ids grow with time."""
-    ids = rows.order_by("-pk").values_list("pk", flat=True)
-    oldest = list(ids[SEARCHED - 1 : SEARCHED])
-    return rows.filter(pk__gte=oldest[0]) if oldest else rows
-
 
 class LongChangeList(ChangeList):
-    """Whoever sorts by a column sorts the newest of the rows that the filters leave."""
-
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        """Whoever sorts by a column sorts the newest of the rows that the filters leave."""
         found = super().get_queryset(request, exclude_parameters)
-        return newest(found) if ORDER_VAR in request.GET else found
+        if ORDER_VAR not in request.GET:
+            return found
+        rows = self.model._default_manager.filter(pk__in=cast("LongList", self.model_admin).newest_ids(found))
+        return self.apply_select_related(rows.order_by(*found.query.order_by))
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if isinstance(self.paginator, InfinitePaginator):  # which tells a number that means nothing
+            self.result_count = len(self.result_list)
 
 
 class LongList:
-    """Put before the admin of a model that has a row for each cell, call or event. A search reads as far as a
-    sort does, but finds a row by its whole id wherever it is.
+    """Put before the admin of a model that has a row for each cell, call or event.
+
+    `counted`: of a longer list no total is told, and its pages lead to the next and the previous one.
+    `searched`: how many of the newest rows a search and a sort look at. A whole id is found wherever it is.
     """
 
+    counted, searched = 1_000, 5_000
     ordering = ["-pk"]
-    search_help_text = f"Search the newest {SEARCHED:,}, or an id"
+
+    @property
+    def search_help_text(self) -> str:
+        return f"Search the newest {self.searched:,}, or an id"
+
+    def newest_ids(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """The newest one first. Ids grow with time."""
+        return rows.order_by("-pk").values_list("pk", flat=True)[: self.searched]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return LongChangeList
@@ -44,16 +51,23 @@ class LongList:
     def get_paginator(
         self, request: HttpRequest, queryset: QuerySet[Any], per_page: int, *args: Any, **kwargs: Any
     ) -> Paginator[Any]:
-        is_long = queryset.order_by()[COUNTED : COUNTED + 1].exists()
-        return (InfinitePaginator if is_long else Paginator)(queryset, per_page, *args, **kwargs)
+        count = queryset.order_by()[: self.counted + 1].count()
+        if count > self.counted:
+            endless: Paginator[Any] = InfinitePaginator(queryset, per_page, *args, **kwargs)
+            return endless
+        paginator = Paginator(queryset, per_page, *args, **kwargs)
+        paginator.count = count  # or it would be counted again
+        return paginator
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        if (row := _id(search_term)) is not None and (found := queryset.filter(Q(pk=row))).exists():
+        row = _id(search_term)
+        if row is not None and (found := queryset.filter(pk=row)).exists():
             return found, False
-        rows = newest(queryset) if search_term else queryset
-        return super().get_search_results(request, rows, search_term)  # type: ignore[misc,no-any-return]
+        if search_term and (oldest := list(self.newest_ids(queryset)[self.searched - 1 :])):
+            queryset = queryset.filter(pk__gte=oldest[0])
+        return super().get_search_results(request, queryset, search_term)  # type: ignore[misc,no-any-return]
 
 
 def _id(term: str) -> UUID | None:

@@ -7,13 +7,15 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from evalsuite.admin import OrgScopedAdmin, ScopedRelatedFilter, in_console, org_ids
+from evalsuite.admin_lists import LongList
 from experiments.admin.tags import TagsMixin
 from experiments.datasets.importing import InputFilesMixin
 from experiments.models import Experiment, ExperimentInput
 
 
 @admin.register(ExperimentInput)
-class InputAdmin(InputFilesMixin, TagsMixin, OrgScopedAdmin):
+class InputAdmin(LongList, InputFilesMixin, TagsMixin, OrgScopedAdmin):
+    counted = searched = 100_000  # those of one experiment are to be found, and changed together
     org_path = "experiment__org"
     list_display = ["key", "experiment", "start", "tags", "created_at"]
     list_filter = ["created_at", ("experiment", ScopedRelatedFilter)]

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.contrib import admin
 from django.db import models
 from unfold.paginator import InfinitePaginator
 
-from evalsuite import admin_lists
 from evalsuite.admin_lists import LongList
 from evalsuite.audit.models import AuditEvent
 from evalsuite.quotas.models import UsageRecord
-from experiments.models import EvalScore, Evaluation, ExperimentRun, RunAttempt, Thumb
+from experiments.models import EvalScore, Evaluation, ExperimentInput, ExperimentRun, RunAttempt, Thumb
 from playground.models import PlaygroundMessage
 from tests import factories
 from tests.admin.helpers import url
 
-LONG = {AuditEvent, UsageRecord, ExperimentRun, RunAttempt, EvalScore, Thumb, Evaluation, PlaygroundMessage}
+LONG = {
+    AuditEvent,
+    UsageRecord,
+    ExperimentInput,
+    ExperimentRun,
+    RunAttempt,
+    EvalScore,
+    Thumb,
+    Evaluation,
+    PlaygroundMessage,
+}
 
 
 @pytest.fixture
@@ -31,8 +42,9 @@ def cells(experiment):
 
 @pytest.fixture
 def short(monkeypatch):
-    monkeypatch.setattr(admin_lists, "SEARCHED", 3)
-    monkeypatch.setattr(admin_lists, "COUNTED", 3)
+    page = admin.site._registry[ExperimentRun]
+    monkeypatch.setattr(page, "searched", 3)
+    monkeypatch.setattr(page, "counted", 3)
 
 
 def listed(client, **query):
@@ -64,7 +76,16 @@ def test_a_longer_one_goes_page_by_page_uncounted(root, cells, short, monkeypatc
 
 def test_a_search_looks_at_the_newest(root, cells, short):
     assert list(listed(root, q="old").result_list) == []
-    assert f"Search the newest {10_000:,}" in root.get(url(ExperimentRun, "changelist")).content.decode()
+    assert "Search the newest 3, or an id" in root.get(url(ExperimentRun, "changelist")).content.decode()
+
+
+def test_all_of_a_counted_list_can_be_chosen_and_no_more(root, experiment, monkeypatch):
+    page = admin.site._registry[ExperimentInput]
+    monkeypatch.setattr(page, "list_per_page", 1)
+    whole = root.get(url(ExperimentInput, "changelist")).content.decode()
+    assert re.search(r"Select all \d+ inputs", whole)
+    monkeypatch.setattr(page, "counted", 1)
+    assert not re.search(r"Select all \d", root.get(url(ExperimentInput, "changelist")).content.decode())
 
 
 def test_a_search_looks_at_the_newest_of_those_that_the_filters_leave(root, cells, short):
