@@ -13,15 +13,13 @@ from unfold.paginator import InfinitePaginator
 
 
 class LongChangeList(ChangeList):
-    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """Whoever sorts by a column sorts the newest of the rows that the filters leave."""
-        found = super().get_queryset(request, exclude_parameters)
-        if ORDER_VAR not in request.GET:
-            return found
-        rows = self.model._default_manager.filter(pk__in=cast("LongList", self.model_admin).newest_ids(found))
-        return self.apply_select_related(rows.order_by(*found.query.order_by))
-
     def get_results(self, request: HttpRequest) -> None:
+        """Whoever sorts by a column sees the newest of the rows that the filters leave, sorted."""
+        if ORDER_VAR in request.GET:
+            # Here and not in `get_queryset`: a file of the rows, which comes without results, has them all.
+            ids = cast("LongList", self.model_admin).newest_ids(self.queryset)
+            rows = self.model._default_manager.filter(pk__in=ids).order_by(*self.queryset.query.order_by)
+            self.queryset = self.apply_select_related(rows)
         super().get_results(request)
         if isinstance(self.paginator, InfinitePaginator):  # which tells a number that means nothing
             self.result_count = len(self.result_list)

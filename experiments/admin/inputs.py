@@ -16,6 +16,7 @@ from experiments.models import Experiment, ExperimentInput
 @admin.register(ExperimentInput)
 class InputAdmin(LongList, InputFilesMixin, TagsMixin, OrgScopedAdmin):
     counted = searched = 100_000  # those of one experiment are to be found, and changed together
+    ordering = ["pk"]  # as in the experiment, and so in a file that is to be imported again
     org_path = "experiment__org"
     list_display = ["key", "experiment", "start", "tags", "created_at"]
     list_filter = ["created_at", ("experiment", ScopedRelatedFilter)]

@@ -11,6 +11,8 @@ from unfold.paginator import InfinitePaginator
 
 from evalsuite.admin_lists import LongList
 from evalsuite.audit.models import AuditEvent
+from evalsuite.audit.services import record
+from evalsuite.orgs.models import User
 from evalsuite.quotas.models import UsageRecord
 from experiments.models import EvalScore, Evaluation, ExperimentInput, ExperimentRun, RunAttempt, Thumb
 from playground.models import PlaygroundMessage
@@ -108,3 +110,21 @@ def test_sorted_are_the_newest(root, cells, short):
     column = admin.site._registry[ExperimentRun].list_display.index("latency_ms")
     shown = [row.latency_ms for row in listed(root, o=str(column)).result_list]
     assert shown == sorted(row.latency_ms for row in cells[:3])
+
+
+@pytest.mark.parametrize("query", [{}, {"o": "1"}])
+def test_a_file_of_inputs_has_all_of_them_and_in_their_order(root, rf, experiment, monkeypatch, query):
+    page = admin.site._registry[ExperimentInput]
+    monkeypatch.setattr(page, "searched", 1)
+    request = rf.get(url(ExperimentInput, "export"), query)
+    request.user = User.objects.get(username="root")
+    assert list(page.get_export_queryset(request)) == list(experiment.inputs.order_by("pk"))
+
+
+def test_the_log_by_what_was_changed(root, experiment):
+    record("test.changed", org=experiment.org, actor=None, subject=experiment)
+    answer = root.get(url(AuditEvent, "changelist"), {"object": "experiments.experiment"})
+    shown = answer.context["cl"].result_list
+    assert {event.object_type for event in shown} == {"experiments.experiment"}
+    assert shown[0].object_id == str(experiment.pk)
+    assert AuditEvent.objects.exclude(object_type="experiments.experiment").exists()
