@@ -10,7 +10,7 @@ open, and every user loads a page, reads for about `--think` seconds, and loads 
 
 This process is the one that asks; it takes processor time from the others where they share a machine.
 Printed are for each page: answers by status, and p50, p95 and the slowest in milliseconds, from the request
-to the whole answer. Targets: no answer of 500 or more, p95 at most 500 ms.
+to the whole answer; and the same for each minute, so that a drift shows. Targets: no answer of 500 or more, p95 at most 500 ms.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ OF_OWNERS = {"app/audit": 4, "app/usage": 2}
 class Seen:
     """By page: milliseconds and statuses."""
 
+    begin: float = 0.0  # of the measuring
     took: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    by_minute: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     statuses: dict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     streams: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -198,6 +200,7 @@ def offer(org: Any, slug: str, url: str, model: str) -> None:
 
 
 async def measure(given: argparse.Namespace, site: Site, seen: Seen) -> None:
+    seen.begin = time.perf_counter()
     end = time.monotonic() + given.minutes * 60
     cookies = [site.cookies[number % len(site.cookies)] for number in range(max(given.users, given.streams))]
     talks = [
@@ -225,7 +228,9 @@ async def use(  # noqa: PLR0917 - who, and until when
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             seen.failures[f"{name}: {type(error).__name__}"] += 1
             status = 599
-        seen.took[name].append((time.perf_counter() - begin) * 1000)
+        took_ms = (time.perf_counter() - begin) * 1000
+        seen.took[name].append(took_ms)
+        seen.by_minute[int(begin - seen.begin) // 60].append(took_ms)
         seen.statuses[name][status] += 1
         await asyncio.sleep(chance.uniform(0.5, 1.5) * think_s)
 
@@ -294,6 +299,8 @@ def tell(given: argparse.Namespace, site: Site, seen: Seen) -> None:
         statuses = ", ".join(f"{number} x {status}" for status, number in sorted(seen.statuses[name].items()))
         print(f"{name:52} {in_short(sorted(seen.took[name]))}  {statuses}")
     print(f"{'all':52} {in_short(everything)}")
+    for minute, took in sorted(seen.by_minute.items()):
+        print(f"{f'minute {minute + 1}':52} {in_short(sorted(took))}")
     verdict = "ok" if not failed and everything[int(len(everything) * 0.95)] <= TARGET_MS else "missed"
     rate = len(everything) / given.minutes / 60
     print(f"{failed} answers of 500 or more, {rate:.1f} pages a second: {verdict}")
