@@ -10,7 +10,8 @@ open, and every user loads a page, reads for about `--think` seconds, and loads 
 
 This process is the one that asks; it takes processor time from the others where they share a machine.
 Printed are for each page: answers by status, and p50, p95 and the slowest in milliseconds, from the request
-to the whole answer; and the same for each minute, so that a drift shows. Targets: no answer of 500 or more, p95 at most 500 ms.
+to the whole answer; the same for each minute, so that a drift shows. Targets: no answer of 500 or more, p95
+at most 500 ms.
 """
 
 from __future__ import annotations

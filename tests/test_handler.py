@@ -1,4 +1,4 @@
-"""Threads of requests: one for each at a time, and used again."""
+"""Threads of requests: one for each at a time, used again, and few at once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connection
+from django.http import HttpResponse
 
 from evalsuite import handler
 
@@ -40,7 +41,7 @@ def request(one, **facts):
 def run(coroutine):
     """In a thread of its own: the browser tests of this process may have an event loop in this one."""
     with ThreadPoolExecutor(1) as elsewhere:
-        elsewhere.submit(asyncio.run, coroutine).result()
+        return elsewhere.submit(asyncio.run, coroutine).result()
 
 
 def test_a_thread_serves_one_request_after_the_other(threads):
@@ -81,24 +82,105 @@ def test_what_a_request_asked_of_the_database_is_over_with_it(client):
             return super()._respond(request)
 
     one = Noting()
-    sent = []
-
-    async def send(message):
-        sent.append(message)
 
     async def follow():
-        for _ in range(2):
-            coming = [{"type": "http.request", "body": b"", "more_body": False}]
+        return [await answered(one, "/readyz") for _ in range(2)]
 
-            async def receive(coming=coming):
-                while not coming:
-                    await asyncio.Event().wait()
-                return coming.pop()
+    assert run(follow()) == [200, 200]
+    assert open_after == [False, False]
 
-            path = "/readyz"
-            scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": []}
-            await one({**scope, "query_string": b"", "root_path": "", "http_version": "1.1"}, receive, send)
+
+async def answered(one, path, method="GET"):
+    """The status of the answer."""
+    coming = [{"type": "http.request", "body": b"", "more_body": False}]
+    statuses = []
+
+    async def receive():
+        while not coming:
+            await asyncio.Event().wait()
+        return coming.pop()
+
+    async def send(message):
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode()}
+    scope |= {"headers": [(b"host", b"testserver")], "query_string": b"", "root_path": ""}
+    await one({**scope, "http_version": "1.1"}, receive, send)
+    return statuses[0]
+
+
+class Holding(handler.OneThreadHandler):
+    """Holds each answer back until it is let go, except for probes."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun = []  # method and path
+        self.may_go = threading.Event()
+
+    def _respond(self, request):
+        self.begun.append(f"{request.method} {request.path}")
+        if request.path != "/healthz":
+            assert self.may_go.wait(30)
+        return HttpResponse()
+
+    async def until_begun(self, number):
+        async with asyncio.timeout(30):
+            while len(self.begun) < number:
+                await asyncio.sleep(0.01)
+
+
+def test_pages_are_read_a_few_at_once_in_their_order(monkeypatch):
+    monkeypatch.setattr(handler, "PATIENCE_S", 60)
+    monkeypatch.setattr(handler, "READS_AT_ONCE", 2)
+    one = Holding()
+
+    async def follow():
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(5):
+                tasks.create_task(answered(one, f"/{number}"))
+            await one.until_begun(2)
+            writes = [tasks.create_task(answered(one, "/write", "POST")) for _ in range(3)]
+            assert await answered(one, "/healthz") == 200
+            await one.until_begun(6)
+            assert one.begun[:2] == ["GET /0", "GET /1"]
+            assert sorted(one.begun[2:]) == ["GET /healthz", *["POST /write"] * 3]
+            one.may_go.set()
+        assert [task.result() for task in writes] == [200] * 3
 
     run(follow())
-    assert [message["status"] for message in sent if "status" in message] != []
-    assert open_after == [False, False]
+    assert one.begun[6:] == ["GET /2", "GET /3", "GET /4"]
+
+
+def test_who_has_waited_for_long_is_answered_beside_those_that_hang(monkeypatch):
+    monkeypatch.setattr(handler, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(handler, "READS_AT_ONCE", 2)
+    one = Holding()
+
+    async def follow():
+        async with asyncio.TaskGroup() as tasks:
+            held = [tasks.create_task(answered(one, f"/{number}")) for number in range(4)]
+            await one.until_begun(4)
+            one.may_go.set()
+        assert [task.result() for task in held] == [200] * 4
+        return one._reads._value
+
+    assert run(follow()) == 2  # only those with a turn gave one back
+
+
+def test_a_reader_that_leaves_gives_the_turn_to_the_next(monkeypatch):
+    monkeypatch.setattr(handler, "PATIENCE_S", 60)
+    monkeypatch.setattr(handler, "READS_AT_ONCE", 1)
+    one = Holding()
+
+    async def follow():
+        held = asyncio.create_task(answered(one, "/held"))
+        await one.until_begun(1)
+        left = asyncio.create_task(answered(one, "/left"))
+        stays = asyncio.create_task(answered(one, "/stays"))
+        await asyncio.sleep(0.05)
+        left.cancel()
+        one.may_go.set()
+        return await held, await stays
+
+    assert run(follow()) == (200, 200)
+    assert one.begun == ["GET /held", "GET /stays"]
