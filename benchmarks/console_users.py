@@ -11,7 +11,7 @@ open, and every user loads a page, reads for about `--think` seconds, and loads 
 This process is the one that asks; it takes processor time from the others where they share a machine.
 Printed are for each page: answers by status, and p50, p95 and the slowest in milliseconds, from the request
 to the whole answer; the same for each minute, so that a drift shows. Targets: no answer of 500 or more, p95
-at most 500 ms.
+at most 500 ms. The experiment, its runs and the sessions of the streams stay in the database.
 """
 
 from __future__ import annotations
