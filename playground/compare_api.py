@@ -70,7 +70,8 @@ class ColumnBody(StrictSerializer):
 
 class CompareBody(StrictSerializer):
     """One prompt for all columns. With `variables`, each `{{ name }}` in it must have a value, and is
-    replaced by it as plain text, once; without, braces are text like any other."""
+    replaced by it as plain text, once; without, braces are text like any other. `repeats` is 1 where a
+    column has a `sessionId`: what is asked next in a session follows on what was answered."""
 
     prompt = PromptField(max_length=LONGEST_PROMPT)
     variables = serializers.DictField(

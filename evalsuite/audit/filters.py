@@ -79,9 +79,9 @@ def found(org: Org, wish: Wish) -> QuerySet[AuditEvent]:
         events = events.filter(object_id=str(known) if known else wish.subject)
     # Rows are found by their ids, which hold the time; the column tells exactly.
     if wish.start:
-        events = events.filter(pk__gte=_first_id(wish.start - CLOCK), created_at__gte=wish.start)
+        events = events.filter(pk__gte=_first_id(wish.start, -CLOCK), created_at__gte=wish.start)
     if wish.end:
-        events = events.filter(pk__lt=_first_id(wish.end + CLOCK), created_at__lte=wish.end)
+        events = events.filter(pk__lt=_first_id(wish.end, CLOCK), created_at__lte=wish.end)
     return events
 
 
@@ -102,7 +102,10 @@ def _by(actor: str) -> dict[str, Any]:
     return {"actor": pk} if pk else {"actor_name": actor}
 
 
-def _first_id(moment: datetime) -> UUID:
-    """The least id that an event of this time can have (UUID version 7: it begins with milliseconds)."""
-    milliseconds = max(0, int((moment - datetime.fromtimestamp(0, UTC)) / timedelta(milliseconds=1)))
-    return UUID(int=milliseconds << 80)
+def _first_id(moment: datetime, later: timedelta) -> UUID:
+    """The least id that an event of that time can have (UUID version 7: it begins with milliseconds).
+
+    `later` is added to what has passed since 1970: years 1 and 9999 leave a datetime no room for it.
+    """
+    passed = moment - datetime.fromtimestamp(0, UTC) + later
+    return UUID(int=max(0, passed // timedelta(milliseconds=1)) << 80)

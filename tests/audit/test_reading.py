@@ -91,6 +91,14 @@ def test_filters(api, url, log, query, names):
     assert listed(api, url, **query) == names
 
 
+@pytest.mark.parametrize("query", [{"from": "0001-01-01", "to": "9999-12-31"}, {"to": "9999-12-31T23:59:59Z"}])
+def test_the_first_day_and_the_last_that_there_are(api, url, log, client, alice, org, query):
+    assert len(listed(api, url, **query)) == 4
+    assert api.get(f"{url}/export", query).status_code == 200
+    client.force_login(alice)
+    assert client.get(f"/app/orgs/{org.pk}/audit", query).content.count(b"org.updated") >= 1
+
+
 def test_a_name_is_found_with_those_below_it(api, url, log, org, alice):
     record("org.updated.again", org=org, actor=alice, subject=org)
     record("org.updatedly", org=org, actor=alice, subject=org)

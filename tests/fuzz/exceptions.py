@@ -33,8 +33,9 @@ REFUSED: dict[str, tuple[set[str], str]] = {
     "experiment_run": ({"inputs", "variants"}, EMPTY),
     "experiment_plan": ({"inputs", "variants"}, EMPTY),
     "playground_compare_stream": (
-        {"columns", "variables"},
-        f"a session keeps its settings; each variable has its place in the prompt; {FORMAT}",
+        {"columns", "variables", "repeats"},
+        "a session keeps its settings, and goes on once at a time; "
+        f"each variable has its place in the prompt; {FORMAT}",
     ),
     "provider_create": ({"endpoints"}, "each address only once"),
     "provider_update": ({"endpoints"}, "each address only once"),

@@ -292,6 +292,14 @@ def test_bad_input_is_400_and_names_the_field(api, org, body, field):
     assert not Comparison.objects.exists()
 
 
+def test_a_session_goes_on_once_at_a_time(api, org, alice):
+    session = PlaygroundSession.objects.create(org=org, user=alice, model_name="m", temperature=0.7, top_p=1)
+    body = {"prompt": "hi", "columns": [{}, {"sessionId": str(session.pk)}], "repeats": 2}
+    response = api.post(f"/api/v1/orgs/{org.pk}/playground/compare/stream", body, format="json")
+    assert (response.status_code, list(response.json()["details"])) == (400, ["repeats"])
+    assert not Comparison.objects.exists()
+
+
 def test_an_invalid_schema_is_told_of_in_words(api, org):
     body = {"prompt": "hi", "columns": [{"format": {"type": "obejct"}}]}
     details = api.post(f"/api/v1/orgs/{org.pk}/playground/compare/stream", body, format="json").json()[
