@@ -6,6 +6,7 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
+from django.apps import apps
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 
@@ -66,7 +67,15 @@ def _shown(event: AuditEvent) -> dict[str, Any]:
     before, after = event.before or {}, event.after or {}
     names = [*before, *(name for name in after if name not in before)]
     facts = [(name, _in_words(before, name), _in_words(after, name)) for name in names]
-    return {"row": event, "facts": facts, "kind": event.object_type.rpartition(".")[2]}
+    return {"row": event, "facts": facts, "kind": _kind(event.object_type)}
+
+
+def _kind(label: str) -> str:
+    """What the console calls such an object; the log outlives what it tells of."""
+    try:
+        return str(apps.get_model(label)._meta.verbose_name) if label else ""
+    except LookupError:
+        return label.rpartition(".")[2]
 
 
 def _in_words(values: dict[str, Any], name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from evalsuite import context
 from evalsuite.audit.models import AuditEvent
 from evalsuite.audit.services import Event, record, record_many
 from evalsuite.ids import new_id
+from experiments.models import ExperimentRun
 from tests import factories
 
 FACTS = context.RequestFacts(request_id="r1", address="203.0.113.7")
@@ -91,7 +93,9 @@ def test_filters(api, url, log, query, names):
     assert listed(api, url, **query) == names
 
 
-@pytest.mark.parametrize("query", [{"from": "0001-01-01", "to": "9999-12-31"}, {"to": "9999-12-31T23:59:59Z"}])
+@pytest.mark.parametrize(
+    "query", [{"from": "0001-01-01", "to": "9999-12-31"}, {"to": "9999-12-31T23:59:59Z"}]
+)
 def test_the_first_day_and_the_last_that_there_are(api, url, log, client, alice, org, query):
     assert len(listed(api, url, **query)) == 4
     assert api.get(f"{url}/export", query).status_code == 200
@@ -205,6 +209,15 @@ def test_the_page_shows_events_as_text(console, org, log):
     assert "203.0.113.7" in page
     assert "canary" not in page
     assert page.count('<li class="card outlined audit-event"') == 4
+
+
+def test_the_page_says_in_words_what_was_changed_also_of_what_is_no_more(console, org, alice):
+    record("experiment.run.completed", org=org, actor=alice, subject=ExperimentRun(pk=new_id()))
+    AuditEvent.objects.create(org_id=org.pk, event="gone.updated", object_type="gone.widget", object_id="1")
+    page = console.get(f"/app/orgs/{org.pk}/audit").content.decode()
+    assert re.search(r"· run\s", page)
+    assert re.search(r"· widget\s", page)
+    assert "experimentrun" not in page
 
 
 def test_the_page_filters_and_goes_on(console, org, alice):
