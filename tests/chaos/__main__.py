@@ -78,8 +78,11 @@ def main() -> None:
     }
     if unknown := set(given.scenes) - set(scenes):
         parser.error(f"no such scene: {', '.join(sorted(unknown))}; there are {', '.join(scenes)}")
+    asked = given.scenes or list(scenes)
+    if "clock" in asked and scenarios.libfaketime() is None:
+        parser.error("the scene clock wants libfaketime, a package of Debian; name the others to go without")
     lines = []
-    for name in given.scenes or scenes:
+    for name in asked:
         try:
             lines.append(Line(name, scenes[name]()))
         except Exception:  # noqa: BLE001 - the others shall run all the same, and the table tells
