@@ -174,16 +174,21 @@ def test_a_reservation_of_yesterday_settles_on_yesterday(org):
 
 
 def test_a_call_counted_after_midnight_by_others_belongs_to_their_day(org):
-    """A transaction that began before midnight and waited counts towards the day that has begun."""
+    """A transaction that began before midnight and waited counts towards the day that has begun.
+
+    Not towards a month that has begun: that has a counter of its own, and this one's day is still its last.
+    """
     limit(org, tokens_per_day=1_000)
     reserve(org, calls(1))
-    tomorrow = counter(org).day + timedelta(days=1)
+    today = counter(org).day
+    tomorrow = today + timedelta(days=1)
     UsageRecord.objects.update(day=tomorrow)
-    UsageCounter.objects.update(day=tomorrow)
+    UsageCounter.objects.update(day=tomorrow, month=tomorrow.replace(day=1))
     late = a_call()
     assert reserve(org, [late]).count == 1
-    assert UsageRecord.objects.get(attempt=late.attempt).day == tomorrow
-    assert counter(org).day_reserved_tokens == 20
+    day, held = (tomorrow, 20) if tomorrow.month == today.month else (today, 10)
+    assert UsageRecord.objects.get(attempt=late.attempt).day == day
+    assert UsageCounter.objects.get(org=org, month=day.replace(day=1)).day_reserved_tokens == held
     settle(org, [used(late)])
     assert_books_balance(org)
 
