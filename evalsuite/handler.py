@@ -18,7 +18,7 @@ from evalsuite.web import PROBES
 
 MOST_IDLE = 32  # threads that wait for the next request
 READS_AT_ONCE = 3  # one keeps a core busy while the others wait for the database
-PATIENCE_S = 1.0
+PATIENCE_S = 1.0  # then a page is read beside those
 
 # A way to the request's thread and back for each; `OneThreadHandler` calls them where it is there anyway.
 for receiver in (close_old_connections, reset_queries):
@@ -62,6 +62,10 @@ class OneThreadHandler(ASGIHandler):
         has_turn = await self._turn(request)
         try:
             return await sync_to_async(self._respond, thread_sensitive=True)(request)
+        except asyncio.CancelledError:
+            # Whoever asked has left; the thread works on, and keeps its turn until it is free.
+            await sync_to_async(_nothing, thread_sensitive=True)()
+            raise
         finally:
             if has_turn:
                 self._reads.release()
@@ -84,3 +88,7 @@ class OneThreadHandler(ASGIHandler):
         reset_queries()
         close_old_connections()
         return self.get_response(request)
+
+
+def _nothing() -> None:
+    pass

@@ -90,14 +90,15 @@ def test_what_a_request_asked_of_the_database_is_over_with_it(client):
     assert open_after == [False, False]
 
 
-async def answered(one, path, method="GET"):
-    """The status of the answer."""
+async def answered(one, path, method="GET", *, leaves=None):
+    """The status of the answer; None where the reader has left before: once the event `leaves` is set."""
     coming = [{"type": "http.request", "body": b"", "more_body": False}]
     statuses = []
 
     async def receive():
-        while not coming:
-            await asyncio.Event().wait()
+        if not coming:
+            await (leaves or asyncio.Event()).wait()
+            return {"type": "http.disconnect"}
         return coming.pop()
 
     async def send(message):
@@ -106,7 +107,7 @@ async def answered(one, path, method="GET"):
     scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode()}
     scope |= {"headers": [(b"host", b"testserver")], "query_string": b"", "root_path": ""}
     await one({**scope, "http_version": "1.1"}, receive, send)
-    return statuses[0]
+    return statuses[0] if statuses else None
 
 
 class Holding(handler.OneThreadHandler):
@@ -171,20 +172,45 @@ def test_who_has_waited_for_long_is_answered_beside_those_that_hang(monkeypatch)
     assert run(follow()) == 2  # only those with a turn gave one back
 
 
-def test_a_reader_that_leaves_gives_the_turn_to_the_next(monkeypatch):
+@pytest.fixture
+def one_at_once(monkeypatch):
     monkeypatch.setattr(handler, "PATIENCE_S", 60)
     monkeypatch.setattr(handler, "READS_AT_ONCE", 1)
-    one = Holding()
+    return Holding()
+
+
+def test_a_reader_that_leaves_before_the_turn_takes_none(one_at_once):
+    one = one_at_once
 
     async def follow():
+        leaves = asyncio.Event()
         held = asyncio.create_task(answered(one, "/held"))
         await one.until_begun(1)
-        left = asyncio.create_task(answered(one, "/left"))
+        left = asyncio.create_task(answered(one, "/left", leaves=leaves))
         stays = asyncio.create_task(answered(one, "/stays"))
         await asyncio.sleep(0.05)
-        left.cancel()
+        leaves.set()
+        assert await left is None
         one.may_go.set()
         return await held, await stays
 
     assert run(follow()) == (200, 200)
     assert one.begun == ["GET /held", "GET /stays"]
+
+
+def test_a_reader_that_leaves_gives_the_turn_back_when_the_thread_is_free(one_at_once):
+    one = one_at_once
+
+    async def follow():
+        leaves = asyncio.Event()
+        left = asyncio.create_task(answered(one, "/left", leaves=leaves))
+        await one.until_begun(1)
+        leaves.set()
+        stays = asyncio.create_task(answered(one, "/stays"))
+        await asyncio.sleep(0.2)
+        begun = list(one.begun)
+        one.may_go.set()
+        return begun, await left, await stays
+
+    assert run(follow()) == (["GET /left"], None, 200)
+    assert one._reads._value == 1
